@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::parts::{Accounts, Workspaces};
 use crate::{limits, secret};
 
-/// The user or service account that makes a call.
+/// The user or service account that makes a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// User or service account.
@@ -185,7 +185,8 @@ impl Accounts {
 
     /// Replaces the rights of a caller in a workspace; `Rights::NONE` revokes them.
     ///
-    /// `Conflict`: the user signs in with an identity provider, and its rights follow the settings.
+    /// Fails with `Conflict` if the user signs in with an identity provider: the settings then determine the user's
+    /// rights.
     pub async fn set_rights(&self, workspace: WorkspaceId, kind: CallerKind, id: &str, rights: Rights) -> Result<()> {
         if Workspaces::new(&self.core).get(workspace).await?.is_none() {
             return Err(Error::not_found(format!("there is no workspace {workspace}")));
@@ -209,7 +210,7 @@ impl Accounts {
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;
-                // Rights of someone who is deleted at this moment would remain.
+                // Locks the caller: rights of a caller that is deleted concurrently would remain.
                 let holder: Option<String> = sqlx::query_scalar(AssertSqlSafe(locking.clone()))
                     .bind(id)
                     .fetch_optional(&mut *transaction)
@@ -272,7 +273,7 @@ impl Accounts {
         Ok(Some(workspaces))
     }
 
-    /// Creates a user. `Conflict` when the name is taken.
+    /// Creates a user. Fails with `Conflict` if the name is already in use.
     pub async fn create_user(&self, new: &NewUser) -> Result<UserBody> {
         let user = UserBody {
             id: self.core.random().uuid().to_string(),
@@ -316,10 +317,10 @@ impl Accounts {
             .collect())
     }
 
-    /// Changes the name of a user, and whether the user is an administrator. Tokens, sessions and rights stay.
+    /// Changes the name of a user, and whether the user is an administrator. Tokens, sessions and rights are kept.
     ///
-    /// `NotFound`: no such user. `Conflict`: another user has the name, nobody would be an administrator any more, or the
-    /// user signs in with an identity provider.
+    /// `NotFound`: no such user. `Conflict`: another user has the name, no administrator would remain, or the user
+    /// signs in with an identity provider.
     pub async fn update_user(&self, id: &str, update: &UserUpdate) -> Result<UserBody> {
         let user = UserBody {
             id: id.to_owned(),
@@ -353,7 +354,7 @@ impl Accounts {
     /// Deletes a user, with the tokens, sessions, rights and saved queries of the user. Runs and audit entries keep the
     /// name.
     ///
-    /// `NotFound`: no such user. `Conflict`: it is the last administrator.
+    /// `NotFound`: no such user. `Conflict`: the user is the last administrator.
     pub async fn delete_user(&self, id: &str) -> Result<()> {
         let locking = format!("SELECT name FROM users WHERE id = $1{}", self.core.catalog().for_deletion());
         self.core
@@ -374,7 +375,8 @@ impl Accounts {
             .await
     }
 
-    /// `Conflict` if nobody but this user is an administrator. Until the transaction ends, nobody stops being one.
+    /// Fails with `Conflict` if this user is the only administrator. Locks the administrators until the transaction
+    /// ends.
     async fn keep_an_administrator(&self, connection: &mut Connection, id: &str) -> Result<()> {
         let suffix = self.core.catalog().for_deletion();
         let locking = format!("SELECT id FROM users WHERE administrator = 1 ORDER BY id{suffix}");
@@ -558,7 +560,7 @@ impl Accounts {
             .await
     }
 
-    /// Notes in the background that a token or an account is used now: nobody who reads must wait for others who write, or
+    /// Records in the background that a token or an account is used now: a read must not wait for concurrent writes, or
     /// fail because the disk is full.
     fn note_use(&self, noting: &'static str, id: String) {
         let Ok(place) = Arc::clone(self.core.last_use_updates()).try_acquire_owned() else { return };

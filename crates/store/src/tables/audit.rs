@@ -1,4 +1,4 @@
-//! The audit log: who read, downloaded, pushed, changed and deleted what.
+//! The audit log: which callers read, downloaded, pushed, changed and deleted which data.
 
 use az::SaturatingAs;
 use futures::future::BoxFuture;
@@ -15,7 +15,7 @@ use crate::core::Core;
 use crate::error::Result;
 use crate::parts::AuditLog;
 
-/// The action of the entry of a deleted user: a copy of the archive is told by it from another archive.
+/// The action of the audit entry of a deleted user: the entry distinguishes a copy of the archive from another archive.
 pub const DELETE_USER: &str = "delete user";
 /// The action of the entry of a deleted environment, for the same purpose.
 pub const DELETE_ENVIRONMENT: &str = "delete environment";
@@ -27,11 +27,11 @@ pub struct AuditFilter {
     pub range: TimeRange,
     /// Entries of this caller.
     pub caller_id: Option<String>,
-    /// Entries about this subject, such as a run id; also where it is one of two subjects.
+    /// Entries about this subject, such as a run id, including entries with two subjects of which this is one.
     pub subject: Option<String>,
-    /// Most entries to return.
+    /// Maximum number of entries to return.
     pub limit: u64,
-    /// How many entries to skip.
+    /// Number of entries to skip.
     pub offset: u64,
 }
 
@@ -49,14 +49,14 @@ struct Row {
 
 impl Core {
     /// Commits a change, and in the same transaction the audit entry of the call's [`AuditContext`], if it has one.
-    /// `made` is the id of what the change created.
+    /// `made` is the id of the object that the change created.
     pub(crate) async fn commit_change(&self, transaction: WriteTransaction, made: Option<&str>) -> Result<()> {
         let Some(audit_context) = self.audit_context() else { return transaction.commit().await };
         let made = made.filter(|_| audit_context.entry().subject.is_empty()).map(str::to_owned);
         self.commit_with_entry(transaction, made).await
     }
 
-    /// Commits changes of one kind, each with an audit entry of its own. `made` are the ids of what they created.
+    /// Commits changes of one kind, each with its own audit entry. `made` has the ids of the objects that they created.
     pub(crate) async fn commit_changes(&self, mut transaction: WriteTransaction, made: &[String]) -> Result<()> {
         let Some(audit_context) = self.audit_context() else { return transaction.commit().await };
         if made.is_empty() {
@@ -75,8 +75,8 @@ impl Core {
         Ok(())
     }
 
-    /// Commits a deletion with its audit entry, whose subject is the id and the name of what is deleted: nothing else
-    /// says later what had this id.
+    /// Commits a deletion with its audit entry, whose subject is the id and the name of the deleted object: after the
+    /// deletion, the name is recorded nowhere else.
     pub(crate) async fn commit_deletion(&self, transaction: WriteTransaction, id: &str, name: &str) -> Result<()> {
         self.commit_with_entry(transaction, Some(format!("{id} {name}"))).await
     }
@@ -95,7 +95,7 @@ impl Core {
 }
 
 impl AuditLog {
-    /// Records an action that was refused or not done, such as a part of a request.
+    /// Records an action that was refused or not performed, such as a part of a request.
     pub async fn record_context(&self, audit_context: &AuditContext) -> Result<()> {
         self.record(audit_context.entry().clone()).await?;
         audit_context.mark_written();
@@ -107,7 +107,7 @@ impl AuditLog {
         self.core.write_grouped(vec![Box::new(AuditWrite(entry))]).await
     }
 
-    /// Returns the entries that match the filter, newest first, and how many match without limit and offset.
+    /// Returns the entries that match the filter, newest first, and the number of matches without limit and offset.
     pub async fn entries(&self, filter: &AuditFilter) -> Result<(Vec<AuditEntry>, u64)> {
         let mut counting = Sql::new("SELECT COUNT(*) FROM audit WHERE TRUE");
         push_filter(&mut counting, filter);
@@ -168,7 +168,7 @@ async fn insert(connection: &mut Connection, entry: &AuditEntry) -> Result<()> {
     insert_all(connection, std::slice::from_ref(entry)).await
 }
 
-/// Inserts some hundreds of entries at most.
+/// Inserts entries with one statement: a few hundred at most.
 async fn insert_all(connection: &mut Connection, entries: &[AuditEntry]) -> Result<()> {
     let mut inserting = Sql::new(
         "INSERT INTO audit (at, caller_id, caller_name, action, subject, status, address, request_id) VALUES ",
@@ -176,7 +176,7 @@ async fn insert_all(connection: &mut Connection, entries: &[AuditEntry]) -> Resu
     for (index, entry) in entries.iter().enumerate() {
         inserting.push(if index == 0 { "(" } else { ", (" }).push_bind(entry.at.as_millis());
         inserting.push_next(entry.caller_id.clone()).push_next(entry.caller_name.clone());
-        // The subject is a part of a path, and may be whatever somebody wrote there.
+        // The subject is a part of the path of a request, and may be any text.
         inserting.push_next(entry.action.clone()).push_next(storable(&entry.subject));
         inserting.push_next(i64::from(entry.status));
         inserting.push_next(entry.address.clone()).push_next(entry.request_id.clone()).push(")");

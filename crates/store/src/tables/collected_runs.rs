@@ -9,8 +9,9 @@
 //!
 //! The column `state` has these words; in code they are running, pending, excluded and missing.
 //!
-//! Callers give times of the clock of their node. Those that decide what is done next (`due_at`, `metrics_due_at`, `seen_at`,
-//! `looked_at`) are stored, and compared, by the clock of the catalog, so that nodes whose clocks differ agree on them.
+//! Callers pass times of the clock of their node. Times that determine what is done next (`due_at`, `metrics_due_at`,
+//! `seen_at`, `looked_at`) are stored and compared by the clock of the catalog, so that nodes whose clocks differ agree
+//! on them.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
@@ -37,7 +38,7 @@ use crate::tables::runs::{ReportedRun, fetch_to_change, finish_in, report_in};
 use crate::tables::tenant_audit_logs::{self, AuditLogCollection};
 use crate::{failpoint, limits};
 
-/// Most runs that one query looks up.
+/// Maximum number of runs that one query looks up.
 const LOOKUP_BATCH: usize = 500;
 
 /// Runs that can be claimed.
@@ -45,7 +46,7 @@ const LOOKUP_BATCH: usize = 500;
 struct ClaimableRuns {
     /// The condition on their state.
     condition: &'static str,
-    /// The column with the time from which on.
+    /// The column with the time from which on they can be claimed.
     time: &'static str,
 }
 
@@ -58,8 +59,8 @@ const RUNNING: ClaimableRuns = ClaimableRuns { condition: "state = 'going'", tim
 /// Ended runs whose component metrics are to be fetched.
 const MEASURABLE: ClaimableRuns = ClaimableRuns { condition: "state IN ('landed', 'no_log')", time: "metrics_due_at" };
 
-/// 1 if the upstream says that a run is of a Route or Data Service, or that it has no log because it is one; otherwise 0. The
-/// description is JSON without white space.
+/// 1 if the upstream reports that a run is of a Route or Data Service, or that it has no log for that reason; otherwise
+/// 0. The description is JSON without white space.
 const IS_LONG_LIVED: &str = "CAST(CASE WHEN c.body LIKE '%\"executionKind\":\"ROUTE\"%'
     OR c.body LIKE '%\"executionKind\":\"DATA_SERVICE\"%' OR c.body LIKE '%\"logAbsence\":\"LONG_LIVED\"%'
     THEN 1 ELSE 0 END AS BIGINT)";
@@ -96,7 +97,7 @@ pub enum UpstreamRunState {
     Excluded,
 }
 
-/// How many runs [`Collection::upsert_runs`] added or changed.
+/// The number of runs that [`Collection::upsert_runs`] added or changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct UpsertCounts {
     /// Runs that were not known.
@@ -114,11 +115,11 @@ pub struct ClaimedRun {
     pub body: String,
     /// How many attempts have failed.
     pub attempts: i64,
-    /// In how many of them the upstream answered that it has no log of the run.
+    /// Number of failed attempts in which the upstream answered that it has no log of the run.
     pub no_log_answers: i64,
 }
 
-/// A run of an upstream that the archive does not have as the upstream describes it.
+/// A run of an upstream that the archive does not have, or has in an earlier state.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct UnrecordedRun {
     /// The run.
@@ -143,9 +144,9 @@ pub struct ClaimedComponents {
 pub struct LandedLog {
     /// Its records.
     pub records: u64,
-    /// The pages that it came in.
+    /// Number of pages that it was received in.
     pub pages: u32,
-    /// When the component metrics of the run are to be fetched; `None` if they are not wanted.
+    /// When the component metrics of the run are to be fetched; `None` if the settings exclude them.
     pub components_due_at: Option<Timestamp>,
 }
 
@@ -192,29 +193,29 @@ pub struct LandedRun {
     pub pages: i64,
 }
 
-/// What a running collector reports of itself.
+/// The state that a running collector reports.
 #[derive(Debug, Clone, Default, PartialEq, Eq, FromRow, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CollectorHeartbeat {
     /// The host that it sends requests to.
     pub host: String,
-    /// Its id, made when it started.
+    /// Its id, generated at its start.
     pub id: String,
     /// When it last reported. Unit: epoch milliseconds.
     pub seen_at: i64,
     /// Its share of the rate limit of the host. Unit: requests a minute; `None` without a limit.
     pub per_minute: Option<i64>,
-    /// Requests that it may still send in this minute.
+    /// Number of requests that it may still send in this minute.
     pub requests_left: Option<i64>,
     /// Requests that it has sent.
     pub requests: i64,
-    /// How many of them were retries.
+    /// Number of them that were retries.
     pub repeated: i64,
-    /// How many of them were answered with 429.
+    /// Number of them that were answered with 429.
     pub limited: i64,
 }
 
-/// The state of the collection of an upstream. Counts are runs, unless they say otherwise.
+/// The state of the collection of an upstream. Counts are numbers of runs unless stated otherwise.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CollectionMetrics {
@@ -230,15 +231,15 @@ pub struct CollectionMetrics {
     pub pending: u64,
     /// Pending runs whose last attempt failed.
     pub failing: u64,
-    /// Failing runs whose log was received incomplete.
+    /// Failing runs whose log was received incompletely.
     pub incomplete: u64,
     /// Runs whose complete log is in the archive.
     pub landed: u64,
     /// Runs that have ended and have no log.
     pub no_log: u64,
-    /// How many of them there are for each reason.
+    /// Number of them by reason.
     pub no_log_reasons: BTreeMap<LogAbsence, u64>,
-    /// Runs that the upstream does not know any more and whose end is unknown.
+    /// Runs that the upstream no longer has and whose end is unknown.
     #[serde(rename = "gone")]
     pub missing: u64,
     /// Runs that the settings exclude because of their status.
@@ -250,15 +251,16 @@ pub struct CollectionMetrics {
     pub pages: u64,
     /// When the oldest pending run ended. Unit: epoch milliseconds.
     pub waiting_since: Option<i64>,
-    /// Until when runs were listed. Unit: epoch milliseconds.
+    /// The time until which runs were listed. Unit: epoch milliseconds.
     pub listed_until: Option<i64>,
     /// Runs whose component metrics are still to be fetched.
     pub components_waiting: u64,
-    /// Those of them whose last attempt failed.
+    /// Runs of these whose last attempt failed.
     pub components_failing: u64,
     /// Why one of those attempts failed.
     pub components_problem: Option<String>,
-    /// Failed requests for what runs are collected without: descriptions of tasks, details of runs, and their history.
+    /// Failed requests for data that collection can do without: descriptions of tasks, details of runs, and their
+    /// history.
     pub details_failed: u64,
     /// When the last of them failed. Unit: epoch milliseconds.
     pub details_failed_at: Option<i64>,
@@ -291,8 +293,8 @@ impl ClaimedRun {
 }
 
 impl Collection {
-    /// Inserts or updates listed runs. An excluded run becomes pending if it is wanted now; other ended runs stay as
-    /// they are.
+    /// Inserts or updates listed runs. An excluded run becomes pending if the settings include it now; other ended runs
+    /// are not changed.
     pub async fn upsert_runs(&self, upstream: &str, runs: &[UpstreamRun]) -> Result<UpsertCounts> {
         let now = self.core.catalog_now().await?.as_millis();
         let mut counts = UpsertCounts::default();
@@ -319,7 +321,7 @@ impl Collection {
                             None => added.new += 1,
                             Some("going" | "gone") => {}
                             Some("left_out") if run.progress == UpstreamRunState::Pending => added.included += 1,
-                            // Its log was requested already, whatever the list says of it now.
+                            // Its log was already requested, regardless of its status in the list.
                             Some(_) => continue,
                         }
                         sqlx::query(
@@ -359,8 +361,8 @@ impl Collection {
         Ok(counts)
     }
 
-    /// Returns at most `limit` running and pending runs behind another one that are not in the archive, or are there as they
-    /// were before they started or ended.
+    /// Returns at most `limit` running and pending runs after another one that are not in the archive, or are there in
+    /// the state before their start or end.
     pub async fn unrecorded_runs(
         &self,
         upstream: &str,
@@ -369,7 +371,7 @@ impl Collection {
     ) -> Result<Vec<UnrecordedRun>> {
         let (due_at, run_id) = after.map_or((i64::MIN, ""), |run| (run.due_at, &run.run_id));
         Ok(sqlx::query_as(
-            // Each state by itself, in the order of an index.
+            // One subquery for each state, so that each is read in the order of an index.
             "SELECT run_id, body, due_at FROM (
                 SELECT * FROM (SELECT c.run_id, c.body, c.due_at FROM collected_runs c LEFT JOIN runs r ON r.id = c.run_id
                     WHERE c.upstream = $1 AND c.state = 'going' AND (c.due_at, c.run_id) > ($2, $3)
@@ -390,8 +392,8 @@ impl Collection {
         .await?)
     }
 
-    /// Stores runs as an upstream describes them, in one transaction; a run that has ended is not final before its log has
-    /// landed. Returns those that belong to other tasks in the archive, which stay as they are.
+    /// Stores runs as an upstream describes them, in one transaction; a run that has ended is not final before its log
+    /// has landed. Returns the runs that belong to other tasks in the archive: those are not changed.
     ///
     /// `NotFound`: there is no such task.
     pub async fn record_reported(&self, reported: &[ReportedRun], by: &Caller) -> Result<Vec<RunId>> {
@@ -423,8 +425,8 @@ impl Collection {
             .await
     }
 
-    /// Returns at most `limit` runs that are running as far as is known and that were neither listed nor polled since
-    /// then, the longest first.
+    /// Returns at most `limit` runs that are recorded as running and were neither listed nor polled since a time, the
+    /// longest first.
     pub async fn runs_to_poll(&self, upstream: &str, not_seen_since: Timestamp, limit: u64) -> Result<Vec<RunId>> {
         let ids: Vec<String> = sqlx::query_scalar(
             "SELECT run_id FROM collected_runs WHERE upstream = $1 AND state = 'going' AND seen_at < $2
@@ -439,8 +441,8 @@ impl Collection {
         ids.iter().map(|id| id.parse().map_err(undecodable)).collect()
     }
 
-    /// Records that the upstream was asked about a running run without learning its state: other runs are polled
-    /// first the next time.
+    /// Records that a running run was polled and the upstream did not report its state: other runs are polled first the
+    /// next time.
     pub async fn mark_polled(&self, upstream: &str, run_id: RunId) -> Result<()> {
         sqlx::query("UPDATE collected_runs SET seen_at = $3 WHERE upstream = $1 AND run_id = $2 AND state = 'going'")
             .bind(upstream)
@@ -451,8 +453,8 @@ impl Collection {
         Ok(())
     }
 
-    /// Marks a running run as missing because the upstream does not know it any more. It is not polled again unless a
-    /// list contains it.
+    /// Marks a running run as missing because the upstream no longer has it. It is not polled again unless a list
+    /// contains it.
     pub async fn mark_missing(&self, upstream: &str, run_id: RunId) -> Result<()> {
         sqlx::query(
             "UPDATE collected_runs SET state = 'gone', problem = 'the upstream does not know it any more'
@@ -486,7 +488,7 @@ impl Collection {
         self.claim_first(upstream, until, running, "run_id, claim, body, attempts, no_log_answers").await
     }
 
-    /// Claims the run that is first by a time, of those in some state whose time has come by the clock of the catalog.
+    /// Claims the first run by a time, of the runs in a state whose time has passed by the clock of the catalog.
     async fn claim_first<R>(
         &self,
         upstream: &str,
@@ -850,8 +852,8 @@ impl Collection {
         Ok(())
     }
 
-    /// Makes what waits until after `latest` due now: no wait is that long, and the clock was ahead when it began. Returns how
-    /// many runs and plan executions.
+    /// Makes runs and plan executions due now that are scheduled after `latest`: no wait is that long, so that the
+    /// clock was ahead when they were scheduled. Returns their number.
     pub async fn bring_forward(&self, upstream: &str, latest: Timestamp) -> Result<u64> {
         let (latest, now) = (self.core.catalog_time(latest).await?, self.core.catalog_now().await?);
         let mut runs = 0;
@@ -871,7 +873,8 @@ impl Collection {
         Ok(runs)
     }
 
-    /// Like [`retry`](Self::retry), for one run. Returns how many: none if the run is not known, running or landed.
+    /// Like [`retry`](Self::retry), for one run. Returns the number of runs: 0 if the run is not known, running or
+    /// landed.
     pub async fn retry_run(&self, upstream: &str, run_id: RunId) -> Result<u64> {
         let now = self.core.catalog_now().await?.as_millis();
         self.core
@@ -892,7 +895,7 @@ impl Collection {
             .await
     }
 
-    /// Returns the runs of an upstream whose logs landed, the last first, and how many there are in total.
+    /// Returns the runs of an upstream whose logs landed, the latest first, and their total number.
     pub async fn landed_runs(&self, upstream: &str, limit: u64, offset: u64) -> Result<(Vec<LandedRun>, u64)> {
         let rows = sqlx::query_as(
             "SELECT run_id, task_id, status, finished_at, landed_at, records, pages FROM collected_runs
@@ -911,8 +914,8 @@ impl Collection {
         Ok((rows, total.saturating_as::<u64>()))
     }
 
-    /// Makes the failed runs of an upstream, those without a log and those that are missing due at once, and its plan
-    /// executions whose last attempt failed. Returns how many runs.
+    /// Makes the failed runs of an upstream, its runs without a log, its missing runs and its plan executions whose
+    /// last attempt failed due immediately. Returns how many runs.
     pub async fn retry(&self, upstream: &str) -> Result<u64> {
         let now = self.core.catalog_now().await?.as_millis();
         self.core
@@ -999,7 +1002,7 @@ impl Collection {
         Ok(())
     }
 
-    /// Returns until when the runs of an upstream were listed.
+    /// Returns the time until which the runs of an upstream were listed.
     pub async fn listed_until(&self, upstream: &str) -> Result<Option<Timestamp>> {
         let until: Option<i64> = sqlx::query_scalar("SELECT listed_until FROM collected_windows WHERE upstream = $1")
             .bind(upstream)
@@ -1008,8 +1011,8 @@ impl Collection {
         Ok(until.map(Timestamp::clamped))
     }
 
-    /// Records until when the runs of an upstream were listed; an earlier time than before is ignored. A node whose clock is
-    /// ahead has listed runs until now at most.
+    /// Records the time until which the runs of an upstream were listed; a time earlier than the recorded one is
+    /// ignored. The time is at most the current one, because the clock of a node may be ahead.
     pub async fn set_listed_until(&self, upstream: &str, until: Timestamp) -> Result<()> {
         let until = until.min(self.core.catalog_now().await?);
         sqlx::query(
@@ -1024,8 +1027,8 @@ impl Collection {
         Ok(())
     }
 
-    /// Adds failed requests for what runs are collected without, with the reason of the last one. Returns false if
-    /// they were not counted because the runs of the upstream were never listed.
+    /// Adds failed requests for data that collection can do without, with the reason of the last failure. Returns false
+    /// if they were not counted because the runs of the upstream were never listed.
     pub async fn add_detail_failures(&self, upstream: &str, failures: u64, problem: &str) -> Result<bool> {
         let done = sqlx::query(
             "UPDATE collected_windows SET details_failed = details_failed + $2, details_failed_at = $3,
@@ -1041,7 +1044,7 @@ impl Collection {
         Ok(done.rows_affected() > 0)
     }
 
-    /// Returns the upstreams whose runs were ever listed.
+    /// Returns the upstreams whose runs have been listed at least once.
     pub async fn upstreams(&self) -> Result<Vec<String>> {
         let names = sqlx::query_scalar("SELECT upstream FROM collected_windows ORDER BY upstream");
         Ok(names.fetch_all(self.core.catalog().read()).await?)
@@ -1120,12 +1123,12 @@ impl Collection {
         Ok(metrics)
     }
 
-    /// Returns why a run has no log; `None` if its log may still come, or has records.
+    /// Returns why a run has no log; `None` if its log may still arrive, or has records.
     pub async fn log_absence(&self, run: &Run) -> Result<Option<LogAbsence>> {
         absence_of(&self.core, run).await
     }
 
-    /// Returns how many runs of an upstream have no log, by the reason.
+    /// Returns the number of runs of an upstream that have no log, by reason.
     pub async fn log_absences(&self, upstream: &str) -> Result<BTreeMap<LogAbsence, u64>> {
         #[derive(FromRow)]
         struct Row {
@@ -1136,8 +1139,8 @@ impl Collection {
             is_long_lived: i64,
             runs: i64,
         }
-        // The runtime is JSON without white space. Its kind is looked up in the catalog, so that the runs of an engine
-        // are one row.
+        // The runtime is JSON without white space. The query determines its kind, so that the runs of an engine are
+        // grouped into one row.
         let kind = "CASE WHEN r.runtime LIKE '%\"type\":\"REMOTE_ENGINE%' THEN 'REMOTE_ENGINE' END";
         let is_long_lived = IS_LONG_LIVED;
         let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(format!(
@@ -1214,7 +1217,7 @@ impl Collection {
     }
 }
 
-/// Why a run has no log; `None` if its log may still come, or has records.
+/// Returns why a run has no log; `None` if its log may still arrive, or has records.
 pub(crate) async fn absence_of(core: &Core, run: &Run) -> Result<Option<LogAbsence>> {
     if run.records > 0 || run.final_since.is_none() {
         return Ok(None);

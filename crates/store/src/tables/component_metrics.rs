@@ -1,6 +1,6 @@
 //! Component metrics: what the components of a run measured, kept with the run and deleted with its log.
 //!
-//! A run has all of them or none: storing replaces those of before, in one transaction.
+//! Storing the component metrics of a run replaces its previous ones, in one transaction.
 
 use std::collections::BTreeMap;
 
@@ -72,7 +72,8 @@ pub enum ComponentField {
     Stacktrace,
 }
 
-/// The order of a page; metrics without a value come last, those of equal values in the order of their service.
+/// The order of a page. Metrics without a value are last; metrics with equal values are in the order of the service
+/// that measured them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ComponentOrder {
     /// The field.
@@ -84,7 +85,7 @@ pub struct ComponentOrder {
 /// A page of the component metrics of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ComponentPage {
-    /// What the service that measured them says of the run.
+    /// The run as described by the service that measured the metrics.
     pub run: MeasuredRun,
     /// Its processes.
     pub processes: Vec<ProcessMetric>,
@@ -116,7 +117,7 @@ pub struct RawComponentFilter {
     pub start: Timestamp,
     /// Only components that started at or before this time.
     pub end: Timestamp,
-    /// All of these hold.
+    /// Conditions that must all hold.
     pub conditions: Vec<ComponentCondition>,
     /// The order.
     pub order: ComponentOrder,
@@ -195,18 +196,18 @@ struct RawRow {
     metric: MetricRow,
 }
 
-/// What is selected for a [`MetricRow`].
+/// The columns selected for a [`MetricRow`].
 const METRIC_COLUMNS: &str = "m.pid, m.connector_type, m.connector_label, m.connector_id, m.target_connector_type,
     m.target_label, m.target_id, m.connection_type, m.connection_name, m.started_at, m.rows_total, m.duration_ms,
     m.stacktrace, m.others";
 
-/// The runs with component metrics that are of their present log.
+/// The runs whose component metrics belong to their current log.
 const HEADERS: &str = "component_runs c JOIN runs r ON r.id = c.run_id AND r.log_epoch = c.log_epoch";
 
 impl Components {
-    /// Replaces the component metrics of a run. Returns how many it has now.
+    /// Replaces the component metrics of a run. Returns the number of component metrics that the run has now.
     ///
-    /// `NotFound`: no such run. `Invalid`: there are too many, or one has no ID or start.
+    /// `NotFound`: no such run. `Invalid`: there are too many metrics, or a metric has no ID or start.
     pub async fn replace(&self, run_id: RunId, components: &RunComponents) -> Result<u64> {
         for (index, item) in components.items.iter().enumerate() {
             let missing = match item {
@@ -260,7 +261,7 @@ impl Components {
         Ok(self.header(run_id).await?.map_or(0, |header| header.metrics.saturating_as::<u64>()))
     }
 
-    /// Returns component metrics of many runs, and how many match without limit and offset.
+    /// Returns component metrics of many runs, and the number of matches without limit and offset.
     pub async fn raw(&self, filter: &RawComponentFilter) -> Result<(Vec<MeasuredComponent>, u64)> {
         let mut counting = Sql::new("SELECT COUNT(*)");
         push_raw(&mut counting, filter);
@@ -340,8 +341,8 @@ impl Components {
         })
     }
 
-    /// What is wrong with the stored component metrics of a run; `None` if they are as they were written, or if they
-    /// were replaced or deleted meanwhile.
+    /// Returns a description of the damage to the stored component metrics of a run; `None` if they are undamaged, or
+    /// were replaced or deleted in the meantime.
     pub(crate) async fn find_damage(&self, run_id: &str) -> Result<Option<String>> {
         let id: RunId = run_id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
         let Some(before) = self.header(id).await? else { return Ok(None) };
@@ -408,8 +409,8 @@ pub(crate) async fn remove(connection: &mut Connection, run_id: &str) -> Result<
     Ok(())
 }
 
-/// Component metrics as they are stored: with texts that the catalog accepts, and with the engine and the caller of the
-/// run. `Invalid` if they are too many.
+/// Returns component metrics in the form in which they are stored: with texts that the catalog accepts, and with the
+/// engine and the caller of the run. Fails with `Invalid` if there are too many.
 fn as_stored(run: &Run, components: &RunComponents) -> Result<RunComponents> {
     let (items, processes) = (components.items.len(), components.processes.len());
     if items > limits::COMPONENT_METRICS_MAX || processes > limits::COMPONENT_PROCESSES_MAX {
@@ -437,7 +438,7 @@ fn as_stored(run: &Run, components: &RunComponents) -> Result<RunComponents> {
     Ok(components)
 }
 
-/// A value with texts that the catalog accepts.
+/// Returns a value with texts that the catalog accepts.
 fn storable_value(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(storable(&text)),
@@ -505,8 +506,8 @@ const START: &str = "component_start_time_seconds";
 const ROWS: &str = "component_connection_rows_total";
 const DURATION: &str = "component_execution_duration_milliseconds";
 
-/// The fields of a metric that the columns do not have, or not exactly: a number with decimal places, or one that is
-/// too large.
+/// Returns the fields of a metric that the columns cannot represent exactly, such as a number that has decimal places
+/// or is too large, and those without a column.
 fn others(item: &ComponentMetric) -> Result<Option<String>> {
     let mut others = item.others.clone();
     let of_column = MetricRow::numbers(
@@ -540,7 +541,7 @@ fn digest(components: &RunComponents) -> Result<String> {
 fn order_by(order: ComponentOrder) -> String {
     let (column, is_text) = order.by.column();
     let direction = if order.is_descending { "DESC" } else { "ASC" };
-    // An empty text is no value.
+    // An empty text counts as no value.
     let value = if is_text { format!("NULLIF({column}, '')") } else { column.to_owned() };
     format!(" ORDER BY CASE WHEN {value} IS NULL THEN 1 ELSE 0 END, {value} {direction}")
 }
@@ -568,7 +569,7 @@ fn push_raw(query: &mut Sql, filter: &RawComponentFilter) {
 }
 
 impl ComponentField {
-    /// Its column, and whether that holds texts.
+    /// Returns the column of the field, and whether the column has texts.
     fn column(self) -> (&'static str, bool) {
         match self {
             Self::Engine => ("c.engine_id", true),
@@ -618,7 +619,7 @@ impl HeaderRow {
 }
 
 impl MetricRow {
-    /// The numbers of a metric, as the columns have them.
+    /// Returns the numbers of a metric as stored in the columns.
     fn numbers(started_at: Option<i64>, rows: Option<i64>, duration: Option<i64>) -> [Option<Number>; 3] {
         [started_at.map(|millis| millis.div_euclid(1_000)), rows, duration].map(|number| number.map(Number::from))
     }

@@ -1,9 +1,9 @@
 //! Deliveries of logs to sinks: a delivery is leased to one deliverer at a time, and another deliverer takes it over
 //! when the lease expires.
 //!
-//! A record keeps its arrival number for ever. Records that come late are therefore those that arrived after the
-//! delivered ones, whatever their times, and an id made of run and arrival number is the same every time a record is
-//! sent.
+//! The arrival number of a record never changes. Late records are therefore those with higher arrival numbers than the
+//! delivered ones, regardless of their times, and an id made of run and arrival number is the same each time a record
+//! is sent.
 
 use az::SaturatingAs;
 use runlog_model::{Record, Run, RunId, Timestamp, planted};
@@ -24,7 +24,7 @@ pub struct ClaimedDelivery {
     pub sink: String,
     /// The run as it was when the delivery was claimed.
     pub run: Run,
-    /// How many attempts were made since the last success, including this one.
+    /// Number of attempts since the last success, including this one.
     pub attempts: i64,
     /// How many times the run's log was deleted.
     pub epoch: u64,
@@ -40,7 +40,7 @@ pub struct ClaimedDelivery {
     pub(crate) state: LogState,
 }
 
-/// Identifies a record in the log of its run, in order of time.
+/// The key of a record in the log of its run, in order of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RecordKey {
     /// Its time.
@@ -61,15 +61,15 @@ pub struct KeyedRecord {
 /// A step of a delivery, which is committed as a whole.
 #[derive(Debug, Clone, Default)]
 pub struct DeliveryStep {
-    /// The last record of the step; `None` when it replayed refused records.
+    /// The last record of the step; `None` if the step replayed refused records.
     pub until: Option<RecordKey>,
     /// Records that the sink accepted.
     pub delivered: u64,
     /// Records that the settings filter out.
     pub filtered_out: u64,
-    /// How many of those were older than the sink accepts.
+    /// Number of those that were older than the sink accepts.
     pub too_old: u64,
-    /// Records that the sink refused for good, and why.
+    /// Records that the sink refused permanently, with the reasons.
     pub refused: Vec<RefusedRange>,
     /// Refused records that were sent again.
     pub replayed: Option<ReplayProgress>,
@@ -84,11 +84,11 @@ pub struct RefusedRange {
     pub first: RecordKey,
     /// The last record.
     pub last: RecordKey,
-    /// The lowest and the highest arrival number: records outside of it are not in the range.
+    /// The lowest and the highest arrival number: records with other arrival numbers are not in the range.
     pub arrivals: (u64, u64),
     /// How many records were refused.
     pub records: u64,
-    /// How many records were sent. When it is higher than `records`, the sink did not say which were refused.
+    /// How many records were sent. If it is higher than `records`, the sink did not report which records were refused.
     pub of_records: u64,
     /// Why.
     pub reason: String,
@@ -103,10 +103,10 @@ pub struct ReplayBatch {
     pub replayed: ReplayProgress,
 }
 
-/// Which refused records were sent again.
+/// The refused records that were sent again.
 #[derive(Debug, Clone, Default)]
 pub struct ReplayProgress {
-    /// The ranges that they belong to, in order, none within another.
+    /// The ranges of the records, in order, none of them within another.
     pub(crate) ranges: Vec<RefusedRange>,
     /// The remainder of the last range.
     pub(crate) rest: Option<RefusedRange>,
@@ -115,7 +115,7 @@ pub struct ReplayProgress {
 }
 
 impl ReplayProgress {
-    /// The progress if only the records before this one were sent again: the others remain to be.
+    /// Returns the progress if only the records before this key were sent again; the others remain to be sent.
     pub fn before(&self, key: RecordKey) -> Self {
         let sent = &self.sent[..self.sent.partition_point(|sent| *sent < key)];
         let Some(next) = self.sent.get(sent.len()).copied() else { return self.clone() };
@@ -128,7 +128,7 @@ impl ReplayProgress {
         Self { ranges, rest, sent: sent.to_vec() }
     }
 
-    /// How many dead letters are removed when this is committed.
+    /// Returns the number of dead letters that are removed when this progress is committed.
     pub fn freed(&self) -> usize {
         self.ranges.len().saturating_sub(usize::from(self.rest.is_some()))
     }
@@ -148,13 +148,13 @@ struct ClaimedRow {
 }
 
 impl RefusedRange {
-    /// A range of one record.
+    /// Creates a range of one record.
     pub fn one(place: RecordKey, reason: impl Into<String>) -> Self {
         let arrivals = (place.arrival, place.arrival);
         Self { first: place, last: place, arrivals, records: 1, of_records: 1, reason: reason.into() }
     }
 
-    /// Adds the record that follows.
+    /// Adds the next record to the range.
     pub fn extend(&mut self, place: RecordKey) {
         self.last = place;
         self.arrivals = (self.arrivals.0.min(place.arrival), self.arrivals.1.max(place.arrival));
@@ -166,7 +166,7 @@ impl RefusedRange {
         (self.first..=self.last).contains(&place) && (self.arrivals.0..=self.arrivals.1).contains(&place.arrival)
     }
 
-    /// The remainder after `sent` records were sent again and `next` is the next one.
+    /// Returns the remainder of the range after `sent` records were sent again, beginning with `next`.
     pub(crate) fn from(mut self, next: RecordKey, sent: u64) -> Self {
         self.first = next;
         self.of_records = self.of_records.saturating_sub(sent).max(1);
@@ -176,18 +176,18 @@ impl RefusedRange {
 }
 
 impl ClaimedDelivery {
-    /// How many records this delivery sends, including those that are filtered out.
+    /// Returns the number of records of this delivery, including those that are filtered out.
     pub fn records(&self) -> u64 {
         self.of_records.saturating_sub(self.first_arrival)
     }
 
-    /// Makes this the delivery of the run as it was when it was claimed, to a sink that takes runs as a whole: records that
-    /// arrived between two attempts are delivered with it.
+    /// Extends the delivery to all records that the run had when the delivery was claimed, for a sink that receives
+    /// whole runs: records that arrived between two attempts are included.
     pub fn extend_to_whole_run(&mut self) {
         self.of_records = self.run.records;
     }
 
-    /// True when it begins with the first record of the log.
+    /// Returns true if the delivery begins with the first record of the log.
     pub fn is_from_start(&self) -> bool {
         self.first_arrival == 0 && self.after.is_none()
     }
@@ -242,12 +242,12 @@ impl Deliveries {
         }
     }
 
-    /// Says which records are to be delivered: those that are there now, without those that were delivered earlier.
+    /// Determines the records to deliver: the current records of the run except those delivered earlier.
     async fn begin_delivery(&self, sink: &str, row: ClaimedRow) -> Result<ClaimedDelivery> {
         let run_id: RunId = row.run_id.parse().map_err(|_| Error::corrupt("the id of a delivery does not decode"))?;
         let found = fetch_with_state(self.core.catalog().read(), run_id).await?;
         let (run, state) = found.ok_or_else(|| no_such_run(run_id))?;
-        // Of a log that was deleted nothing is left, and what came after the deletion is another log.
+        // Records that arrived after a deletion of the log belong to another log, of which nothing was delivered.
         let is_same_log = row.log_epoch == state.log_epoch;
         let first_arrival = if is_same_log { row.first_arrival } else { 0 };
         let of_records = row.of_records.filter(|_| is_same_log);
@@ -304,7 +304,7 @@ impl Deliveries {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Returns how many more ranges of refused records are kept for this run and sink.
+    /// Returns how many more ranges of refused records can be kept for this run and sink.
     pub async fn dead_letter_capacity(&self, claimed: &ClaimedDelivery) -> Result<usize> {
         let (of_run, of_sink): (i64, i64) = sqlx::query_as(
             "SELECT (SELECT COUNT(*) FROM dead_letters WHERE sink = $1 AND run_id = $2),
@@ -324,7 +324,7 @@ impl Deliveries {
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;
-                // The run is locked before the delivery, as elsewhere.
+                // Locks the run before the delivery: the same order as elsewhere, so that no deadlock arises.
                 let is_log_there = match step.refused.is_empty() && step.replayed.is_none() {
                     true => true,
                     false => self.lock_log(&mut transaction, claimed).await?,
@@ -350,7 +350,7 @@ impl Deliveries {
                         format!("another deliverer has taken over run {} for {}", claimed.run.id, claimed.sink);
                     return Err(Error::conflict(message));
                 }
-                // With the log, its refused records were deleted.
+                // The refused records were deleted with the log.
                 if !is_log_there {
                     return transaction.commit().await;
                 }
@@ -388,15 +388,15 @@ impl Deliveries {
         Ok(epoch == Some(claimed.state.log_epoch))
     }
 
-    /// Finishes a delivery; records that arrived meanwhile make it pending again. `Conflict`: another deliverer holds
-    /// the lease.
+    /// Finishes a delivery. Records that arrived in the meantime make it pending again. `Conflict`: another deliverer
+    /// holds the lease.
     pub async fn finish(&self, claimed: &ClaimedDelivery) -> Result<()> {
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;
                 // The run is locked, so that no record arrives between this check and the end of the delivery.
                 let run = fetch_to_change(&self.core, &mut transaction, claimed.run.id).await?;
-                // What was delivered of a log that was deleted is nothing of the log that followed it.
+                // Records delivered from a deleted log do not count as delivered from the log that replaced it.
                 let is_same_log = self.lock_log(&mut transaction, claimed).await?;
                 let delivered = if is_same_log { claimed.of_records } else { 0 };
                 let is_all = run.is_none_or(|run| run.records <= delivered) || planted::is("delivery-ends-early");
@@ -439,7 +439,7 @@ impl Deliveries {
         Ok(())
     }
 
-    /// Records a failed attempt and when to retry; without a time the delivery is given up.
+    /// Records a failed attempt and when to retry; without a time, the delivery is not retried.
     pub async fn record_failure(
         &self,
         claimed: &ClaimedDelivery,
@@ -461,7 +461,8 @@ impl Deliveries {
         Ok(())
     }
 
-    /// Makes the failed deliveries of a sink due at once, because it accepts records again. Returns how many.
+    /// Makes the failed deliveries of a sink due immediately, because the sink accepts records again. Returns their
+    /// number.
     pub async fn expedite(&self, sink: &str) -> Result<u64> {
         let now = self.core.now().as_millis();
         let expediting = || {
@@ -478,8 +479,8 @@ impl Deliveries {
         changed_in_parts(expediting).await
     }
 
-    /// Makes failed deliveries due now that wait until after `latest`: no wait is that long, and the clock was ahead when it
-    /// began. Returns how many.
+    /// Makes failed deliveries due now that are scheduled after `latest`: no wait is that long, so that the clock was
+    /// ahead when they were scheduled. Returns their number.
     pub async fn bring_forward(&self, sink: &str, latest: Timestamp) -> Result<u64> {
         let any: Option<i64> = sqlx::query_scalar(
             "SELECT CAST(1 AS BIGINT) FROM deliveries WHERE sink = $1 AND state = 'due' AND due_at > $2 LIMIT 1",

@@ -1,4 +1,4 @@
-//! How long runs took.
+//! Durations of runs.
 
 use az::SaturatingAs;
 use runlog_model::wire::overview::DurationsBody;
@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::parts::Runs;
 use crate::tables::runs::{RunFilter, parts_of, push_run_filter};
 
-/// A duration, and its place among all of them in ascending order, counted from 1.
+/// A duration and its rank among all durations, in ascending order, counted from 1.
 #[derive(FromRow)]
 struct RankedDuration {
     rank: i64,
@@ -18,7 +18,8 @@ struct RankedDuration {
 }
 
 impl Runs {
-    /// The durations of the runs that match the filter, have started, and have ended. Limit and offset are ignored.
+    /// Returns the durations of the runs that match the filter, have started, and have ended. Limit and offset are
+    /// ignored.
     pub async fn durations(&self, filter: &RunFilter) -> Result<DurationsBody> {
         let mut query = Sql::new(
             "SELECT rank, runs, duration_ms FROM
@@ -40,7 +41,7 @@ impl Runs {
         let runs = ranked.first().map_or(0, |it| it.runs);
         let at = |rank: i64| {
             let found = ranked.iter().find(|it| it.rank == rank);
-            // A run may end before its start, by the clock of another machine.
+            // The recorded end of a run may be before its start if the times are from the clocks of two machines.
             found.map(|it| it.duration_ms.saturating_as::<u64>())
         };
         Ok(DurationsBody {

@@ -1,7 +1,7 @@
-//! What reports ask of the catalog: recent runs in brief, and the error groups that summaries found.
+//! The catalog queries of reports: recent runs in brief, and the error groups found in summaries.
 //!
-//! A task that was moved to another workspace leaves its runs in the old one, with the rights of that. Queries about
-//! a task therefore cover only the runs in its present workspace.
+//! When a task is moved to another workspace, its earlier runs stay in the old workspace and are subject to the rights
+//! in it. Queries about a task therefore cover only the runs in its current workspace.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,7 @@ use crate::parts::Summaries;
 use crate::tables::runs::RunRow;
 use crate::tables::summaries::group_kind;
 
-/// What reports need to know of a run.
+/// The data of a run that reports need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecentRun {
     /// The run.
@@ -35,9 +35,9 @@ pub struct RecentRun {
     pub finished_at: Option<Timestamp>,
     /// Records of its log by severity.
     pub severities: SeverityCounts,
-    /// Why it failed: why it did not begin, or else the error message.
+    /// Why the run failed: the reason why it did not start, or else the error message.
     pub error_message: Option<String>,
-    /// True when there is a summary of its log as it is now: its error groups are complete.
+    /// True if there is a summary of its current log: the error groups of the run are then complete.
     pub is_summarized: bool,
 }
 
@@ -46,7 +46,7 @@ pub struct RecentRun {
 pub struct ErrorGroup {
     /// The task.
     pub task_id: TaskId,
-    /// What its records have in common.
+    /// The property that its records have in common.
     pub kind: ErrorGroupKind,
     /// Its id, the same in every run.
     pub id: String,
@@ -102,11 +102,12 @@ const RECENT_COLUMNS: &str = "id, task_id, status, triggered_at, started_at, fin
     COALESCE(NULLIF(misfired_reason, 'UNKNOWN'), error_message, misfired_reason) AS error_message,
     severity_other, severity_trace, severity_debug, severity_info, severity_warn, severity_error, severity_fatal";
 
-/// Of a row of `runs`, or of what is named so: whether a summary is kept of its log as it is.
+/// Whether there is a summary of the current log of a run. For a row of a table or subquery with the name `runs`.
 const IS_SUMMARIZED: &str = "CAST(CASE WHEN EXISTS (SELECT 1 FROM summaries s WHERE s.run_id = runs.id
     AND s.log_epoch = runs.log_epoch AND s.records = runs.records) THEN 1 ELSE 0 END AS BIGINT) AS is_summarized";
 
-/// True of a row of `problems`, by the name it has in the query, whose run is where its task is now.
+/// The condition that the run of a row of `problems` is in the current workspace of its task. The argument is the name
+/// of the table in the query.
 macro_rules! is_where_its_task_is {
     ($problem:literal) => {
         concat!(
@@ -117,7 +118,7 @@ macro_rules! is_where_its_task_is {
     };
 }
 
-/// What is selected of `problems p`, grouped, for a [`ErrorGroup`].
+/// The columns selected from `problems p`, grouped, for an [`ErrorGroup`].
 const GROUP_COLUMNS: &str = concat!(
     "p.task_id, p.kind, p.id, MIN(p.title) AS title, MAX(p.severity) AS severity,
     COUNT(*) AS runs, CAST(SUM(p.records) AS BIGINT) AS records,
@@ -133,7 +134,7 @@ const GROUP_COLUMNS: &str = concat!(
 const IS_WHERE_ITS_TASK_IS: &str = is_where_its_task_is!("p");
 
 impl Summaries {
-    /// Returns at most `limit` runs of a task that were triggered since then, newest first.
+    /// Returns at most `limit` runs of a task that were triggered since a time, newest first.
     pub async fn recent_runs_of_task(&self, task: TaskId, since: Timestamp, limit: u64) -> Result<Vec<RecentRun>> {
         let listing = format!(
             "SELECT {RECENT_COLUMNS}, {IS_SUMMARIZED} FROM runs WHERE task_id = $1 AND triggered_at >= $2
@@ -149,7 +150,7 @@ impl Summaries {
         rows.into_iter().map(RecentRow::into_run).collect()
     }
 
-    /// Returns when the newest runs of a task were triggered, since then, the newest first: at most `limit`.
+    /// Returns the trigger times of the newest runs of a task since a time, the newest first: at most `limit`.
     pub async fn starts_of_task(&self, task: TaskId, since: Timestamp, limit: u64) -> Result<Vec<Timestamp>> {
         let starts: Vec<i64> = sqlx::query_scalar(
             "SELECT triggered_at FROM runs WHERE task_id = $1 AND triggered_at >= $2
@@ -164,8 +165,8 @@ impl Summaries {
         Ok(starts.into_iter().map(Timestamp::clamped).collect())
     }
 
-    /// Returns when the newest runs of these tasks were triggered, since then, the newest first: at most `limit` of each
-    /// task. Tasks of other workspaces, and those without such runs, are absent.
+    /// Returns the trigger times of the newest runs of these tasks since a time, the newest first: at most `limit` of
+    /// each task. Tasks of other workspaces, and those without such runs, are absent.
     pub async fn starts_of_tasks(
         &self,
         workspace: WorkspaceId,
@@ -176,7 +177,7 @@ impl Summaries {
         let mut starts: HashMap<TaskId, Vec<Timestamp>> = HashMap::new();
         for some in tasks.chunks(limits::START_LOOKUP_BATCH) {
             let (workspace, since) = (workspace.to_string(), since.as_millis());
-            // The index by task gives the oldest start of each task that counts; it is looked up once for each.
+            // The oldest start to return is looked up once for each task, in the index by task.
             let mut listing = Sql::new(
                 "WITH newest AS MATERIALIZED (
                     SELECT t.id, COALESCE((SELECT n.triggered_at FROM runs n WHERE n.task_id = t.id
@@ -196,13 +197,13 @@ impl Summaries {
                 starts.entry(task_id_of(&task)?).or_default().push(Timestamp::clamped(start));
             }
         }
-        // Several runs may have been triggered at the same moment as the oldest.
+        // More than `limit` starts may match because several runs were triggered at the same time as the oldest.
         starts.values_mut().for_each(|starts| starts.truncate(limit.saturating_as()));
         Ok(starts)
     }
 
-    /// Returns a run, and the runs of its task that were triggered before it and since then, newest first: at most `limit` in
-    /// all.
+    /// Returns a run, and the runs of its task that were triggered between a time and that run, newest first: at most
+    /// `limit` in total.
     pub async fn runs_up_to(&self, run: &Run, since: Timestamp, limit: u64) -> Result<Vec<RecentRun>> {
         let listing = format!(
             "SELECT {RECENT_COLUMNS}, {IS_SUMMARIZED} FROM runs WHERE task_id = $1 AND triggered_at >= $2
@@ -221,8 +222,8 @@ impl Summaries {
         rows.into_iter().map(RecentRow::into_run).collect()
     }
 
-    /// Returns the newest runs of each task of a workspace since then, at most `per_task` of each and `limit` in all;
-    /// task by task, newest first.
+    /// Returns the newest runs of each task of a workspace since a time, at most `per_task` of each and `limit` in
+    /// total, ordered by task and then newest first.
     pub async fn recent_runs_of_workspace(
         &self,
         workspace: WorkspaceId,
@@ -247,8 +248,8 @@ impl Summaries {
         rows.into_iter().map(RecentRow::into_run).collect()
     }
 
-    /// Returns the newest runs of the same task and workspace before this one that have a summary: successful runs, or
-    /// any; at most `limit`, the newest first.
+    /// Returns the newest runs of the same task and workspace before this one that have a summary: only successful
+    /// runs, or all; at most `limit`, the newest first.
     pub async fn previous_runs(&self, before: &Run, must_be_successful: bool, limit: u64) -> Result<Vec<Run>> {
         let rows: Vec<RunRow> = sqlx::query_as(
             "SELECT r.* FROM runs r WHERE r.task_id = $1 AND (r.status = 'execution_successful' OR $4 = 0)
@@ -267,7 +268,7 @@ impl Summaries {
         rows.into_iter().map(RunRow::into_run).collect()
     }
 
-    /// Returns at most `limit` error groups of a task that were logged since then, the last seen first.
+    /// Returns at most `limit` error groups of a task that were logged since a time, the last seen first.
     pub async fn error_groups_of_task(&self, task: TaskId, since: Timestamp, limit: u64) -> Result<Vec<ErrorGroup>> {
         let listing = format!(
             "SELECT {GROUP_COLUMNS} FROM problems p WHERE p.task_id = $1 AND {IS_WHERE_ITS_TASK_IS}
@@ -283,8 +284,8 @@ impl Summaries {
         rows.into_iter().map(GroupRow::into_group).collect()
     }
 
-    /// Returns the error groups of a workspace that were first logged since then, the newest first: at most `limit`
-    /// behind the first `offset`.
+    /// Returns the error groups of a workspace that were first logged since a time, the newest first: at most `limit`
+    /// after the first `offset`.
     pub async fn new_error_groups(
         &self,
         workspace: WorkspaceId,
@@ -311,7 +312,7 @@ impl Summaries {
         rows.into_iter().map(GroupRow::into_group).collect()
     }
 
-    /// Returns which runs of a task since then have which error groups.
+    /// Returns the error groups of each run of a task since a time.
     pub async fn runs_with_error_groups(
         &self,
         task: TaskId,

@@ -17,19 +17,19 @@ pub struct HistoryFilter {
     pub environment_id: Option<EnvironmentId>,
     /// Executions in these workspaces; `None` for all.
     pub workspace_ids: Option<Vec<WorkspaceId>>,
-    /// Which of the two kinds to exclude.
+    /// The kind of execution to exclude.
     pub exclude: HistoryExclude,
     /// Conditions that must all hold.
     pub conditions: Vec<HistoryCondition>,
-    /// Most entries to return.
+    /// Maximum number of entries to return.
     pub limit: u64,
-    /// How many entries to skip.
+    /// Number of entries to skip.
     pub offset: u64,
     /// Return entries after this execution.
     pub after: Option<String>,
 }
 
-/// What a history excludes.
+/// The kind of execution that a history excludes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HistoryExclude {
     /// Runs that belong to a plan execution.
@@ -87,11 +87,11 @@ pub enum HistoryCondition {
         /// True: has none of them.
         negated: bool,
     },
-    /// The name holds a text, in any case, or does not.
+    /// The name contains a text, in any case, or does not.
     NameHolds {
         /// The text.
         part: String,
-        /// True: does not hold it.
+        /// True: does not contain it.
         negated: bool,
     },
     /// The task has one of these tags, or none of them.
@@ -105,11 +105,11 @@ pub enum HistoryCondition {
     LongerThan(i64),
     /// It took less than this. Unit: milliseconds.
     ShorterThan(i64),
-    /// It went on at some time between these, both inside.
+    /// The execution was under way at some time in this range, both ends included.
     Between(Timestamp, Timestamp),
-    /// It was asked for at this time or later.
+    /// The execution was triggered at this time or later.
     TriggeredFrom(Timestamp),
-    /// It was asked for at this time or earlier.
+    /// The execution was triggered at this time or earlier.
     TriggeredTo(Timestamp),
     /// It was not started through the API, or was.
     ApiVersionIsEmpty(bool),
@@ -132,7 +132,7 @@ pub struct HistoryEntry {
     pub status: String,
     /// The version of the task; none for plans.
     pub version: Option<String>,
-    /// What started it.
+    /// What triggered the execution.
     pub execution_type: String,
     /// When it was triggered.
     pub triggered_at: Timestamp,
