@@ -21,7 +21,7 @@ pub enum ErrorKind {
     Unauthorized,
     /// The credentials are known and lack a right: have it granted.
     Forbidden,
-    /// The service knows no such run, task or page.
+    /// The run, task or page does not exist on the service.
     NotFound,
     /// The service limits requests and kept doing so: try later, or at a slower pace.
     Limited,

@@ -14,7 +14,7 @@ use super::lists::{ListIds, readable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::transport::{Client, lenient};
 
-/// Most tasks that the API gives at once.
+/// Maximum number of tasks that the API returns per page.
 const LIST_PAGE_MAX: u64 = 100;
 
 /// Whose rights in a workspace.
@@ -26,7 +26,7 @@ pub enum PermissionHolder<'a> {
     ServiceAccount(&'a str),
 }
 
-/// What a service returns only for a single task, as far as it does.
+/// The details of a task that a service returns only for a single task. Missing details are absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TaskDescription {
     /// Version.

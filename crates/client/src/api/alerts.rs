@@ -7,8 +7,8 @@ use crate::error::Result;
 use crate::transport::Client;
 
 impl Client {
-    /// `GET /runlog/v1/alerts`: the rules that the archive knows, with their state. `Denied`: the caller is no
-    /// administrator.
+    /// `GET /runlog/v1/alerts`: the alert rules recorded in the archive, with their states. `Denied`: the caller is not
+    /// an administrator.
     pub async fn alert_rules(&self) -> Result<Vec<AlertRuleBody>> {
         self.get_json(&["runlog", "v1", "alerts"], &[]).await
     }

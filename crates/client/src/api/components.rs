@@ -18,7 +18,7 @@ pub const COMPONENTS_PAGE_MAX: u64 = 200;
 /// A page of the component metrics of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ComponentPage {
-    /// What the service says of the run.
+    /// The run as described by the service.
     pub run: MeasuredRun,
     /// The processes of the run.
     pub processes: Vec<ProcessMetric>,

@@ -16,7 +16,7 @@ use crate::transport::Client;
 use crate::transport::lenient;
 use crate::transport::mend::mended;
 
-/// A run, as far as it could be read.
+/// A run; fields that could not be read are absent.
 #[derive(Debug, Clone)]
 pub struct Execution {
     /// How far it is; none when the service uses a word that is not known here.
@@ -116,8 +116,8 @@ impl Execution {
         self.final_status().is_some()
     }
 
-    /// How the run has ended; none if it goes on. A run that has ended with an unknown status has failed, or was not
-    /// started if the service says why.
+    /// The final status of the run; none if it has not ended. A run that has ended with an unknown status has failed,
+    /// or was not started if the service says why.
     pub fn final_status(&self) -> Option<RunStatus> {
         let unknown = || match self.text("misfiredExecutionReason") {
             Some(_) => RunStatus::DeployFailed,
@@ -230,8 +230,8 @@ impl Client {
 
     /// A live page: `GET /monitoring/executions/{id}/logs`.
     ///
-    /// An entry that is not what it should be is a record all the same: one without a time has that of its neighbour.
-    /// `Protocol`: the service reports no number of records, or the page is not JSON.
+    /// A malformed entry is returned as a record; an entry without a time gets the time of its neighbour. `Protocol`:
+    /// the service reports no number of records, or the page is not JSON.
     pub async fn live_page(&self, run: RunId, query: &LiveQuery) -> Result<LivePage> {
         let order = match query.order {
             RecordOrder::Asc => "ASC",

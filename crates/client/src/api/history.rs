@@ -25,8 +25,8 @@ pub struct HistoryLookup<'a> {
 }
 
 impl Client {
-    /// What the history has of some runs: `POST /monitoring/observability/executions/search`. Runs that it does not have are
-    /// left out.
+    /// Returns the entries of the history for the given runs: `POST /monitoring/observability/executions/search`. Runs
+    /// that are not in the history are omitted.
     pub async fn history(&self, lookup: HistoryLookup<'_>) -> Result<Vec<Map<String, Value>>> {
         let HistoryLookup { environment_id, category, runs, period } = lookup;
         let ids: Vec<String> = runs.iter().map(ToString::to_string).collect();

@@ -36,7 +36,7 @@ pub struct PageRequest {
 pub struct GeneratedPage {
     /// Asks for the file, for an hour.
     pub token: SecretString,
-    /// What the service says of its size; a count of records, or of bytes.
+    /// The size reported by the service: a number of records, or of bytes.
     pub size: Option<u64>,
     /// The end of the next page, as the service wrote it; none on the last page, or if the service does not return it.
     pub next_end: Option<String>,

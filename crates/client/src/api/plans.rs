@@ -79,7 +79,7 @@ impl Client {
     }
 }
 
-/// What was found; `None` if there is no such thing.
+/// Turns the error for an object that does not exist into `None`.
 fn known<T>(found: Result<T>) -> Result<Option<T>> {
     match found {
         Ok(found) => Ok(Some(found)),

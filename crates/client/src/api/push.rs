@@ -71,8 +71,8 @@ impl Client {
         self.send(call).await?.json()
     }
 
-    /// Tells that a run has ended: `POST /runlog/v1/runs/{id}/finish`. Returns when its log is deleted because of its age,
-    /// if the service says so.
+    /// Reports the end of a run: `POST /runlog/v1/runs/{id}/finish`. Returns the time at which the retention deletes
+    /// its log, if the service reports it.
     pub async fn finish_run(&self, run: RunId, finish: &FinishRun) -> Result<Option<Timestamp>> {
         let id = run.to_string();
         let call = self.request(Method::POST, &["runlog", "v1", "runs", &id, "finish"], &[]);

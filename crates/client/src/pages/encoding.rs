@@ -24,7 +24,7 @@ impl Default for Encoding {
 }
 
 impl Encoding {
-    /// The text of a piece, as far as its characters are whole.
+    /// Returns the text of a piece, up to the last complete character.
     pub(crate) fn decode<'p>(&mut self, piece: &'p [u8]) -> Cow<'p, [u8]> {
         match self {
             Self::Utf8 => Cow::Borrowed(piece),

@@ -37,8 +37,8 @@ pub enum PageEvent {
 impl Client {
     /// Downloads a page into a sink, unpacked, and returns the count of its bytes.
     ///
-    /// A token that the service no longer knows is replaced by asking for the page again, once; a link that is refused
-    /// by asking for another, then for the page again.
+    /// If a token has expired, the page is requested again, once. If a link is refused, another link is requested, and
+    /// then the page.
     pub async fn fetch_page(
         &self,
         page: &RequestedPage,

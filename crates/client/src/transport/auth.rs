@@ -102,7 +102,7 @@ async fn fetch(connection: &Connection, id: &str, secret: &SecretString) -> Resu
             Err(error) => (error, None, true),
         };
         if !is_worth_another || connection.is_final_failure(&error, &tries) {
-            // Whatever the service calls it, the user has to check the credentials.
+            // The user has to check the credentials, even if the service reports an invalid request.
             let kind = if error.kind() == ErrorKind::Invalid { ErrorKind::Unauthorized } else { error.kind() };
             if error.is_unreachable() {
                 return Err(error);
@@ -114,7 +114,7 @@ async fn fetch(connection: &Connection, id: &str, secret: &SecretString) -> Resu
 }
 
 fn token_of(connection: &Connection, body: &Bytes) -> Result<AccessToken> {
-    // The body is not shown: it holds the token, in whatever form.
+    // The body is not shown because it contains the token.
     let answer: TokenAnswer = serde_json::from_slice(body).map_err(|_| {
         Error::new(ErrorKind::Protocol, "the service's response to a token request contains no access_token")
     })?;

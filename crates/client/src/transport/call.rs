@@ -58,7 +58,7 @@ impl Call {
         }
     }
 
-    /// The same with a body.
+    /// Returns the call with a body.
     pub(crate) fn with_body(mut self, content_type: &'static str, body: Bytes) -> Self {
         self.headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
         self.body = body;
@@ -71,25 +71,26 @@ impl Call {
         self
     }
 
-    /// The same with a body of JSON.
+    /// Returns the call with a JSON body.
     pub(crate) fn with_json(self, body: &impl Serialize) -> Result<Self> {
         let body = serde_json::to_vec(body)
             .map_err(|error| Error::caused(ErrorKind::Invalid, "the request cannot be written as JSON", error))?;
         Ok(self.with_body("application/json", body.into()))
     }
 
-    /// The same with one more header.
+    /// Returns the call with an additional header.
     pub(crate) fn with_header(mut self, name: header::HeaderName, value: header::HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
     }
 
-    /// The same; a Runlog responds with everything that it knows of a run or plan execution, and other services ignore this.
+    /// Returns the call with a request for all details: Runlog responds with everything recorded about a run or plan
+    /// execution; other services ignore the header.
     pub(crate) fn with_runlog_details(self) -> Self {
         self.with_header(header::HeaderName::from_static(DETAILS_HEADER), header::HeaderValue::from_static("true"))
     }
 
-    /// The same, known to do no harm when it is sent twice.
+    /// Returns the call, marked as safe to send twice.
     pub(crate) fn repeatable(mut self) -> Self {
         self.repeatable = true;
         self
@@ -101,7 +102,7 @@ impl Call {
         self
     }
 
-    /// The same; all others go first.
+    /// Returns the call with the lowest priority: all other calls are sent first.
     pub(crate) fn in_background(mut self) -> Self {
         self.urgency = Urgency::Background;
         self
@@ -171,7 +172,7 @@ pub(crate) fn refused(call: &Call, answer: &Answer) -> Error {
     let kind = match answer.status {
         StatusCode::UNAUTHORIZED => ErrorKind::Unauthorized,
         StatusCode::FORBIDDEN => ErrorKind::Forbidden,
-        // A proxy or a load balancer knows nothing of runs and logs.
+        // The response is that of a proxy or a load balancer, not of the API.
         _ if is_elsewhere => ErrorKind::Protocol,
         _ if is_absent => ErrorKind::NotFound,
         StatusCode::TOO_MANY_REQUESTS => ErrorKind::Limited,
@@ -201,7 +202,7 @@ fn is_damaged(body: &[u8]) -> bool {
     serde_json::from_slice::<ErrorBody>(body).is_ok_and(|body| body.code.as_deref() == Some(DAMAGED))
 }
 
-/// What to do about a 404 or 410 that is not one of the API, and about a redirection.
+/// The advice for a redirection, and for a 404 or 410 that is not a response of the API.
 const WRONG_URL: &str = "the service does not respond like Talend Cloud or Runlog: check the URL, which consists of scheme, host and port only";
 
 /// True if a 404 or 410 may be one of the API: the URL has no path before that of the API, and the body is JSON or empty.
@@ -212,7 +213,7 @@ fn is_api(path: &str, body: &[u8]) -> bool {
     folders.contains(&folder) && (body.trim_ascii().is_empty() || is_json())
 }
 
-/// The rights that a request of this path needs, in the words of the console and of the API.
+/// Returns the rights that a request of this path needs, by their names in the console and in the API.
 fn what_to_grant(path: &str) -> Option<&'static str> {
     let is_in = |folder: &str| path.contains(folder);
     if is_in("/monitoring/executions/") {
@@ -240,7 +241,8 @@ fn what_to_grant(path: &str) -> Option<&'static str> {
     }
 }
 
-/// The sentence in an error body of whatever form: the vendor's, OAuth's, problem details, or plain text.
+/// Returns the message of an error body in any of the known forms: the vendor's, OAuth's, problem details, or plain
+/// text.
 fn words(body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(body);
     let value: Value = serde_json::from_str(&text).unwrap_or_else(|_| Value::String(text.trim().to_owned()));

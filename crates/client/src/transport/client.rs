@@ -39,7 +39,7 @@ struct Shared {
     build_most_ms: AtomicU64,
 }
 
-/// What a client has sent so far. Unit: requests; downloads are none.
+/// The number of requests that a client has sent. Unit: requests, without downloads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// All of them.
@@ -71,7 +71,7 @@ impl Client {
         Self::over(None, settings, clock, random, wait)
     }
 
-    /// The same whose requests a simulation answers.
+    /// Creates a client whose requests are answered by a simulation.
     pub fn simulated(
         settings: ClientSettings,
         clock: Arc<dyn Clock>,
@@ -109,7 +109,7 @@ impl Client {
     }
 
     /// From now on, a request fails at once if no connection can be established and the service was never reached. For
-    /// commands that somebody waits for: a wrong address does not recover by itself.
+    /// interactive commands: retrying does not help against a wrong address.
     pub fn require_first_connection(&self) {
         self.0.connection.require_first_connection();
     }
@@ -120,7 +120,7 @@ impl Client {
         self.0.connection.on_retry(Box::new(tell));
     }
 
-    /// What it has sent so far.
+    /// Returns the number of requests sent by this client.
     pub fn traffic(&self) -> Traffic {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let Counters { requests, repeated, limited } = &self.0.traffic;

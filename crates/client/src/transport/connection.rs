@@ -1,4 +1,4 @@
-//! The connection to a service: sends a request once, and knows the rate limit, the clock and the ways to wait.
+//! The connection to a service: sends a request once, and holds the rate limit, the clock and the timers.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -40,7 +40,7 @@ pub(super) struct Connection {
     retry_notice: OnceLock<RetryNotice>,
 }
 
-/// Is told why requests are retried, and for how long at most.
+/// A callback that receives the reason for retries and their maximum duration.
 type RetryListener = dyn Fn(&Error, Duration) + Send + Sync;
 
 /// Tells that a request is retried, once for each client.

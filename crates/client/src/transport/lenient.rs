@@ -3,7 +3,7 @@
 use runlog_model::{LogTime, LogZone, Timestamp};
 use serde_json::Value;
 
-/// A count: a number, with or without a fraction of zeros, or the same as text.
+/// Reads a count: a number, with or without a fraction of zeros, or such a number as text.
 pub(crate) fn count(value: &Value) -> Option<u64> {
     let from_float = |number: f64| (0.0..9.0e15).contains(&number).then_some(number as u64);
     match value {

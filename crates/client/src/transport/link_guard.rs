@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(check("http://bucket.s3.amazonaws.com:8480", "http://bucket.s3.amazonaws.com:9000/x"), Ok(()));
     }
 
-    /// A service could send its client to whatever else listens on its machine.
+    /// A service could redirect its client to another service on the same machine.
     #[test]
     fn other_ports_of_the_apis_host_are_refused_unless_it_is_allowed() {
         for (api, link) in [

@@ -51,7 +51,7 @@ pub(crate) fn without_trailing_escape(text: &[u8]) -> &[u8] {
     &text[..text.len() - backslashes % 2]
 }
 
-/// The same JSON without white space outside of its strings.
+/// Returns the JSON without white space outside of its strings.
 pub(crate) fn on_one_line(entry: &[u8]) -> Vec<u8> {
     let mut line = Vec::with_capacity(entry.len());
     let (mut in_string, mut escaped) = (false, false);

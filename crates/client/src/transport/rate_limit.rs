@@ -139,7 +139,7 @@ fn left_over((times, last): (u32, i64), now: i64) -> u32 {
     times.saturating_sub(u32::try_from(recovered).unwrap_or(u32::MAX))
 }
 
-/// What the locks guard is changed in single steps, so that a panic elsewhere leaves it whole.
+/// The data guarded by the locks is changed in single steps, so that a panic of another thread leaves it consistent.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

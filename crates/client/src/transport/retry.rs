@@ -8,19 +8,19 @@ use runlog_model::{Random, Timestamp, backoff};
 use super::settings::ClientSettings;
 use crate::error::{Error, ErrorKind};
 
-/// The longest wait that a service's `Retry-After` is believed for.
+/// The maximum delay that is accepted from a `Retry-After` header.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 /// The first wait of our own choosing.
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 /// The longest one.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
-/// The minimum time to wait for an unavailable service, however short the delay that it asks for.
+/// The minimum time to wait for an unavailable service, even if its responses request a shorter delay.
 ///
 /// A bucket or a database that fails over is back within a minute. A service that asks for two seconds would otherwise
 /// use up all retries within some seconds.
 const OUTAGE_WAIT: Duration = Duration::from_secs(75);
-/// Maximum number of retries of a call, whatever the service asks for.
+/// Maximum number of retries of a call, independent of the delays that the service requests.
 const RETRIES_IN_OUTAGE_MAX: u32 = 60;
 
 /// How often a call was sent again, and how long it has waited for that.
@@ -47,7 +47,8 @@ impl RetryState {
     }
 }
 
-/// The delay that the service asks for, or else 1, 2, 4 s …, with jitter: many requests may have been told the same.
+/// The delay that the service asks for, or else 1, 2, 4 s …, with jitter: many requests may have received the same
+/// delay.
 pub(crate) fn delay(headers: Option<&HeaderMap>, retry: u32, now: Timestamp, random: &dyn Random) -> Duration {
     match headers.and_then(|headers| retry_after(headers, now)) {
         Some(asked) => no_less_than(asked.max(BACKOFF_FIRST), random),
@@ -69,9 +70,10 @@ pub(crate) fn jittered(time: Duration, random: &dyn Random) -> Duration {
     time.mul_f64(0.75 + f64::from(byte[0]) / 510.0)
 }
 
-/// The delay that a service asks for, up to a limit: `Retry-After`, in seconds or as a date, or else the end of the period
-/// for which it has no requests left (`X-RateLimit-Reset`). Times are compared with the `Date` of the same response, or
-/// with `now` if it has none. None if nothing is asked for, or no delay: the caller waits as it does without a word.
+/// The delay that a service asks for, up to a limit: `Retry-After`, in seconds or as a date, or else the end of the
+/// period for which it has no requests left (`X-RateLimit-Reset`). Times are compared with the `Date` of the same
+/// response, or with `now` if it has none. None if no delay or a delay of zero is requested: the caller then uses its
+/// default delay.
 pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let now = headers.get(header::DATE).and_then(|date| date_of(date.to_str().ok()?)).unwrap_or(now);
     let asked = match headers.get(header::RETRY_AFTER) {
@@ -147,7 +149,7 @@ mod tests {
         check("Wed, 21 Oct 2026 07:18:05 GMT", Some("Wed, 21 Oct 2026 07:18:00 GMT"), 5_000);
     }
 
-    /// A service that was away and said so was asked hundreds of times a second, without end.
+    /// An unavailable service received hundreds of requests per second, without end.
     #[test]
     fn a_delay_of_nothing_switches_no_pause_off() {
         check("0", None, 750);

@@ -53,9 +53,9 @@ pub enum Credentials {
 pub enum PaceSetting {
     /// What Talend Cloud allows for each group of its API, until the service announces its own limit (Runlog does).
     ServiceDefault,
-    /// A pace for each group of the API, whatever the service announces.
+    /// A pace for each group of the API. Limits announced by the service are ignored.
     ByGroup(GroupPaces),
-    /// This pace for all requests together, whatever the service announces.
+    /// This pace for all requests together. Limits announced by the service are ignored.
     Fixed(Pace),
     /// As many as come; the service's own limits are still kept.
     Unlimited,

@@ -86,7 +86,7 @@ impl TurnQueue {
         self.turns().waiting.iter().any(|(urgency, _)| *urgency != Urgency::Background)
     }
 
-    /// What the lock guards is changed in single steps, so that a panic elsewhere leaves it whole.
+    /// The data guarded by the lock is changed in single steps, so that a panic of another thread leaves it consistent.
     pub(super) fn turns(&self) -> MutexGuard<'_, RequestQueue> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -225,7 +225,7 @@ fn as_received(folder: &Path, pages: &[SpooledPage], give: &mut dyn FnMut(&[u8])
     Ok(merged)
 }
 
-/// The intervals of time where other pages meet this one: only there can one repeat another.
+/// Returns the time intervals in which other pages overlap with this page: only these can contain duplicates.
 fn overlaps(pages: &[&SpooledPage], index: usize) -> Vec<(i64, i64)> {
     let Some((first, last)) = pages[index].span() else { return Vec::new() };
     let others = pages.iter().enumerate().filter(|(other, _)| *other != index);

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-/// How deeply nested a value is looked into. What is deeper is compared as it is written.
+/// Maximum nesting depth at which values are compared by content. Deeper values are compared as text.
 const DEPTH_MAX: u32 = 32;
 
-/// Names an entry by what it says, whatever the order of its fields.
+/// Identifies an entry by its content, independent of the order of its fields.
 type Name = [u8; 16];
 
 /// Counts equal entries page after page: an entry is new when its page holds more of them than any page before.
@@ -56,8 +56,8 @@ impl Shared {
     }
 }
 
-/// Two entries have the same name when they are the same JSON, whatever the order of their fields. Numbers are compared
-/// as they are written: read as numbers, two that differ in their last digits could become one.
+/// Two entries have the same name if they are the same JSON, independent of the order of their fields. Numbers are
+/// compared as text: two numbers that differ only in their last digits could be equal after parsing.
 fn name(entry: &[u8]) -> Name {
     let mut digest = Sha256::new();
     match std::str::from_utf8(entry) {
