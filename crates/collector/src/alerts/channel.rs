@@ -108,7 +108,7 @@ impl ChannelSettings {
         Self::build_all_on(None, all, rule, tls, secrets, clock)
     }
 
-    /// The same, but they send to the services of a simulation.
+    /// Like [`build_all`](Self::build_all), but the channels send to the services of a simulation.
     pub fn simulate_all(
         all: &[Self],
         rule: &str,

@@ -16,7 +16,7 @@ pub enum AlertError {
     Busy {
         /// The cause.
         problem: String,
-        /// The pause that it asks for.
+        /// The pause requested by the destination.
         after: Option<Duration>,
     },
     /// The destination will never accept this message.

@@ -40,8 +40,8 @@ const OVERLAP_MS: i64 = 120_000;
 const PROBLEM_WAIT_MS: i64 = 90_000;
 const _: () = assert!(PROBLEM_WAIT_MS < OVERLAP_MS);
 
-/// How long a failed run of an upstream is not reported while its log has not landed, which may tell its problem. Unit:
-/// milliseconds.
+/// Time for which the report of a failed run of an upstream waits for its log, from which its problem may be
+/// determined. Unit: milliseconds.
 const LOG_WAIT_MS: i64 = 180_000;
 
 /// Maximum number of tasks that an alert names with a problem.
@@ -98,7 +98,7 @@ struct ProblemWithTasks {
     tasks: Vec<Task>,
 }
 
-/// What an alert says of a problem.
+/// The description of a problem in an alert.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ProblemPart<'a> {
@@ -145,7 +145,7 @@ struct Body<'a> {
 }
 
 impl Occurrence {
-    /// What it is about: the same for the alerts that are sent in one message.
+    /// Returns the subject of the alert. Alerts with the same subject are sent in one message.
     pub(super) fn subject(&self, group_by: GroupBy) -> String {
         let own = || self.about.as_ref().map_or_else(|| self.key.clone(), AlertSubject::member);
         match group_by {
@@ -578,8 +578,8 @@ impl Finder<'_> {
         run.finished_at.or(run.final_since).unwrap_or(self.now)
     }
 
-    /// True if a run ended before the time that is searched, and the archive has learned of it only now: a backfill, a
-    /// first collection, or an old log that somebody pushed.
+    /// True if a run ended before the time that is searched, and was added to the archive only now: by a backfill, a
+    /// first collection, or the push of an old log.
     async fn is_old(&self, run: &Run) -> Result<bool, AlertError> {
         let ended = run.finished_at.or(run.started_at).unwrap_or(run.triggered_at);
         if ended >= self.since {
@@ -662,7 +662,7 @@ impl Finder<'_> {
     async fn new_problems(&mut self) -> Result<(), AlertError> {
         let filter = ProblemFilter { new_since: Some(self.since), ..self.open_problems() };
         for KnownProblem { problem, created_at, .. } in self.all_problems(filter).await? {
-            // Somebody who has set its state knows of it.
+            // A problem whose state was set by a user is already known.
             if problem.state_set_at.is_none() {
                 let key = format!("new problem {} {created_at}", problem.id);
                 self.report_problem(problem, key, "new_problem", "new problem").await?;

@@ -195,7 +195,7 @@ fn lines_of(message: &Message) -> Vec<String> {
     lines
 }
 
-/// What is said of a problem; nothing if there is none.
+/// Returns the lines that describe a problem; empty if there is no problem.
 fn lines_of_problem(problem: &Value) -> Vec<String> {
     let text = |name: &str| problem[name].as_str().filter(|text| !text.is_empty());
     let number = |name: &str| problem[name].as_u64().unwrap_or_default();

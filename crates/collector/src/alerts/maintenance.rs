@@ -31,7 +31,7 @@ impl std::fmt::Debug for Maintenance {
     }
 }
 
-/// What an alert is about, as far as windows restrict it: a task, or a plan, which has no ID of a task.
+/// The part of an alert's subject to which maintenance windows apply: a task, or a plan, which has no task ID.
 #[derive(Debug, Clone)]
 pub(super) struct AffectedScope {
     pub(super) task: Option<TaskId>,

@@ -1,4 +1,4 @@
-//! A message as every destination gets it: one event or several, with what people are told of each.
+//! A message in the form common to all destinations: one or several events, with the text and facts of each.
 
 use runlog_model::printable::is_control;
 use serde_json::{Value, json};
@@ -6,21 +6,21 @@ use serde_json::{Value, json};
 /// Maximum number of events of a message that are described; the others are counted.
 pub(super) const EVENTS_SHOWN_MAX: usize = 10;
 
-/// What a message is for.
+/// The purpose of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// Something happened.
     Alert,
-    /// What was reported before is over.
+    /// The reported condition has ended.
     Recovery,
 }
 
 /// One event or several of a rule, for one destination.
 #[derive(Debug, Clone)]
 pub(super) struct Message {
-    /// The same for each attempt to send it.
+    /// The ID of the message, equal for each attempt to send it.
     pub(super) id: String,
-    /// The same for all messages about the same thing, up to the one that says that it is over.
+    /// The ID of the subject, equal for all messages about it up to the one that reports its end.
     pub(super) subject_id: String,
     pub(super) purpose: Purpose,
     /// The bodies of at most [`EVENTS_SHOWN_MAX`] events, at least one.
@@ -42,7 +42,7 @@ impl Message {
         Self { id, subject_id, purpose, events, more }
     }
 
-    /// A message with which somebody tests a destination.
+    /// Returns a message for testing a destination.
     pub(super) fn test(id: &str, purpose: Purpose, rule: &str) -> Self {
         let text = match purpose {
             Purpose::Alert => "runlog: this is a test, alerts arrive here",
@@ -115,7 +115,7 @@ impl Message {
         }
     }
 
-    /// What happened, one text for each event that is described, without control characters except line feeds.
+    /// Returns one text for each described event, without control characters except line feeds.
     pub(super) fn texts(&self) -> Vec<String> {
         self.events.iter().map(|event| clean(text_of(event, "text"))).collect()
     }
@@ -125,7 +125,7 @@ impl Message {
         (self.more > 0).then(|| format!("and {} more", self.more))
     }
 
-    /// What else is known of the event; of several, what they have in common.
+    /// Returns further facts about the event; of several events, the facts that they have in common.
     pub(super) fn facts(&self) -> Vec<(&'static str, String)> {
         let mut facts = Vec::new();
         let mut add = |name: &'static str, values: Vec<&str>| {

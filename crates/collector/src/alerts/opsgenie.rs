@@ -113,7 +113,7 @@ impl Opsgenie {
         let answer = post(&self.poster.to(url), &self.name, &body).await?;
         match answer.status.as_u16() {
             200..=299 => accepted(&answer, &self.name),
-            // What is not there is closed.
+            // An alert that does not exist counts as closed.
             404 if message.purpose == Purpose::Recovery => Ok(()),
             _ => Err(failure(&answer, &self.name)),
         }

@@ -88,7 +88,7 @@ impl PagerDuty {
         let answer = post(&self.poster, &self.name, &self.body(message)).await?;
         match answer.status.as_u16() {
             200..=299 => accepted(&answer, &self.name),
-            // The key, and not the event: somebody will correct it.
+            // The key is rejected, not the event: retry until the key is corrected.
             400 if String::from_utf8_lossy(&answer.body).contains("routing") => {
                 Err(AlertError::Refused(format!("{}: {}", self.name, answer.said())))
             }

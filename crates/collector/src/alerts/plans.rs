@@ -1,5 +1,5 @@
-//! Finds plan executions that failed, and plans that did not run. They are those that an upstream describes: runs alone do
-//! not tell whether a plan has ended.
+//! Finds plan executions that failed, and plans that did not run. Only plan executions described by an upstream are
+//! considered: the end of a plan cannot be determined from its runs alone.
 
 use runlog_analysis::report::{STARTS_MAX, missing_start};
 use runlog_model::workspaces::Workspace;
@@ -16,7 +16,7 @@ use super::recover::AlertSubject;
 use super::rule::{AlertRule, Condition};
 use crate::glob;
 
-/// What an alert says of a plan.
+/// The description of a plan in an alert.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct PlanPart {
@@ -123,7 +123,7 @@ async fn late_plans(
     Ok(found)
 }
 
-/// What the alert says of the plan; none if the rule does not apply to it.
+/// Returns the description of the plan for the alert; none if the rule does not apply to the plan.
 async fn part_of(workspaces: &Workspaces, rule: &AlertRule, plan: &FailedPlan) -> Result<Option<PlanPart>, AlertError> {
     let workspace = match plan.workspace_id {
         Some(id) => workspaces.get(id).await?,

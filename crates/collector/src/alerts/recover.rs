@@ -1,7 +1,8 @@
 //! Finds out what is over of what was reported.
 //!
-//! Whatever lasts beyond its report is recorded with how its end is recognised ([`AlertSubject`]). Each search checks
-//! whether it is over. The node that removes the record queues the message that says so, in the same transaction.
+//! A reported condition that lasts is recorded with the criterion for its end ([`AlertSubject`]). Each search checks
+//! whether the condition has ended. The node that removes the record queues the recovery message in the same
+//! transaction.
 
 use std::collections::HashMap;
 
@@ -17,11 +18,11 @@ use super::error::AlertError;
 use super::maintenance::AffectedScope;
 use super::rule::AlertRule;
 
-/// How long something must have been over before that is told, if it was over and back several times within an hour. Unit:
-/// milliseconds.
+/// Time for which a condition must have ended before its recovery is reported, if it ended and recurred several times
+/// within an hour. Unit: milliseconds.
 const QUIET_MS: i64 = 30 * 60_000;
 
-/// What was reported, as far as its end can be recognised.
+/// The subject of a report whose end can be recognised.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(super) enum AlertSubject {
@@ -55,7 +56,7 @@ pub(super) enum AlertSubject {
 }
 
 impl AlertSubject {
-    /// The same for all reports of the same thing.
+    /// Returns a key that is equal for all reports of the same subject.
     pub(super) fn member(&self) -> String {
         match self {
             Self::Failed { task, .. } => format!("run failed {task}"),
@@ -95,7 +96,7 @@ impl<'a> RecoveryCheck<'a> {
         Self { archive, rule, now, runs: HashMap::new() }
     }
 
-    /// Why it is over; none if it goes on.
+    /// Returns the reason why the condition has ended; none if it persists.
     pub(super) async fn resolution(&mut self, about: &AlertSubject) -> Result<Option<Resolution>, AlertError> {
         let alerts = &self.archive.alerts;
         Ok(match about {
@@ -260,7 +261,7 @@ impl<'a> RecoveryCheck<'a> {
     }
 }
 
-/// True if the end is not told yet: it came and went, and has not been over for long enough.
+/// True if the recovery is not reported yet: the condition is flapping, and ended too recently.
 pub(super) fn is_recovery_deferred(is_flapping: bool, ended_at: Timestamp, now: Timestamp) -> bool {
     is_flapping && now.millis_since(ended_at) < QUIET_MS
 }

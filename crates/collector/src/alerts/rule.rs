@@ -213,7 +213,8 @@ impl Destination {
         }
     }
 
-    /// The same for what sends to the same place, where people see each test.
+    /// Returns a key that is equal for channels that send to the same place, because each test message is visible
+    /// there.
     pub(super) fn destination_key(&self) -> String {
         match self {
             Self::Chat(chat) => chat.destination_key(),

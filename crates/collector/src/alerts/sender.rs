@@ -192,7 +192,8 @@ impl Alerts {
             if is_recovery_deferred(is_flapping, ended_at, now) {
                 continue;
             }
-            // Where an alert would stay open, it is closed also while nobody is to be told.
+            // Destinations in which an alert would stay open are sent its end even if the rule does not report
+            // recoveries.
             let to = rule.to.iter().filter(|to| rule.recovery || to.keeps_state());
             let to = to.map(|to| Recovery { destination: to.name(), is_muted: is_muted && !to.keeps_state() });
             let due_at = held_until(&self.windows, &ends.affected_scopes_of(about.as_ref(), &state.body).await?, now);
@@ -248,7 +249,7 @@ impl Alerts {
             let is_grouped = self.rules.iter().any(|rule| rule.name == alert.rule && rule.group_by != GroupBy::None);
             let mut together = match alert.subject.is_some() && (is_grouped || alert.is_held()) {
                 true => self.archive.alerts.claim_others(&alert, !is_grouped).await?,
-                // Those that were in the same message before stay together under its ID, whatever the rule says now.
+                // Alerts that were in the same message before stay together under its ID, even if the rule has changed.
                 false if alert.was_sent_before() => self.archive.alerts.claim_others(&alert, false).await?,
                 false => Vec::new(),
             };
@@ -359,7 +360,7 @@ fn message_of(alerts: &[ClaimedAlert]) -> Message {
     Message::new(id, subject_id, purpose, alerts.iter().map(|alert| alert.body.as_str()))
 }
 
-/// The same for all alerts of a rule about the same thing, at each destination.
+/// Returns an ID that is equal for all alerts of a rule about the same subject, at each destination.
 fn subject_id_of(alert: &ClaimedAlert) -> String {
     match &alert.subject {
         Some(subject) => digest(&[&alert.rule, subject]),
@@ -367,7 +368,7 @@ fn subject_id_of(alert: &ClaimedAlert) -> String {
     }
 }
 
-/// The same for each attempt to send the same message.
+/// Returns an ID that is equal for each attempt to send the same message.
 fn id_of(alert: &ClaimedAlert) -> String {
     digest(&[&alert.rule, &alert.destination, alert.sent_with()])
 }

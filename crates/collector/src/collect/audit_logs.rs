@@ -64,7 +64,7 @@ struct Shared {
 struct Paging {
     /// Entries of a page.
     size: u64,
-    /// Whether the service was asked for something that tells what it counts.
+    /// True if a request was made that shows what the service counts.
     is_checked: bool,
     /// Whether the service counts something else than the window.
     counts_everything: bool,
@@ -85,7 +85,7 @@ enum WindowOutcome {
     Stored(Option<String>),
 }
 
-/// What one reading of a window has shown.
+/// The result of one reading of a window.
 #[derive(Default)]
 struct WindowReading {
     seen: HashSet<u64>,
@@ -220,9 +220,9 @@ impl AuditLogWorker {
 
     /// Reads the pages of a window until they fit together, and stores each as it arrives.
     ///
-    /// Pages are parts of a list that the service makes anew for each request. An entry that is registered meanwhile shifts
-    /// those after it, so that one occurs on two pages; entries of the same time may change places, so that one occurs on two
-    /// pages and another on none. A further reading shows whether there are more.
+    /// Pages are parts of a list that the service computes for each request. An entry that is registered meanwhile
+    /// shifts those after it, so that one occurs on two pages; entries of the same time may change places, so that one
+    /// occurs on two pages and another on none. A further reading shows whether there are more.
     async fn read_window(
         &self,
         claimed: &ClaimedAuditLogs,
@@ -279,8 +279,8 @@ impl AuditLogWorker {
         ))))
     }
 
-    /// Whether the service counts all entries that it has, whatever the window: then it says the same of a part of the window
-    /// that is hardly a part. It is asked once in a round.
+    /// True if the service counts all of its entries, independent of the window: then it reports the same count for a
+    /// tiny part of the window. This is requested once per round.
     async fn counts_everything(&self, window: Range, counted: u64, paging: &mut Paging) -> Result<bool> {
         let is_short = window.to.millis_since(window.from) <= 1;
         if paging.is_checked || is_short || counted == 0 {
@@ -295,7 +295,7 @@ impl AuditLogWorker {
         Ok(paging.counts_everything)
     }
 
-    /// Reads all pages of a window once, unless there are too many. What the service counts is ignored if it
+    /// Reads all pages of a window once, unless there are too many. The count of the service is ignored if it
     /// `counts_everything`.
     async fn read_pages(
         &self,
@@ -338,8 +338,8 @@ impl AuditLogWorker {
     }
 }
 
-/// How many entries the window has. What the service counts is believed only if it fits its number of pages, because its
-/// description leaves open whether it counts the window or everything.
+/// Returns the number of entries of the window. The count of the service is used only if it matches its number of
+/// pages, because the description of the API does not state whether it counts the entries of the window or all entries.
 fn total_of(page: &AuditLogPage, size: u64) -> Option<u64> {
     page.total.filter(|total| page.pages.is_some_and(|pages| pages == total.div_ceil(size) || *total == 0))
 }

@@ -174,8 +174,8 @@ impl ComponentWorker {
         })
     }
 
-    /// Records a failed attempt, or that the last one has failed: because the service has forgotten the metrics by now, or
-    /// because something is wrong with those of this run.
+    /// Records a failed attempt, or that the last one has failed: because the service no longer has the metrics, or
+    /// because those of this run are invalid.
     async fn set_back(
         &self,
         claimed: &ClaimedComponents,
@@ -239,7 +239,7 @@ struct FetchedMetrics {
 
 /// Fetches all pages. `UnsteadyMetrics`: they are different each time.
 ///
-/// Pages are parts of a list that the service makes anew for each request. If they do not have as many metrics as the
+/// Pages are parts of a list that the service computes for each request. If they do not have as many metrics as the
 /// service counts, or if a metric occurs on two pages, they may not be parts of the same list, or the service may count
 /// wrongly: two readings in a row that have the same metrics show that these are all.
 async fn fetch_all(client: &Client, run_id: RunId) -> Result<FetchedMetrics> {

@@ -29,7 +29,7 @@ use super::upstream::Upstream;
 use super::upstream_run::{report_of, unknown_words};
 use crate::fetch::error::storage;
 
-/// Most unknown words of an upstream that are told of. Unit: words.
+/// Maximum number of unknown words of an upstream that are reported. Unit: words.
 const WORDS_REPORTED_MAX: usize = 100;
 
 /// The parts of the archive that the collector uses.
@@ -54,9 +54,9 @@ pub(super) struct CollectContext {
     pub(super) spare_blocks: Arc<SpareBlocks>,
     /// Threads on which pages are parsed.
     pub(super) threads: Arc<BackgroundThreads>,
-    /// Words of the upstream of which it was said that they are not known.
+    /// The unknown words of the upstream that were reported.
     reported_words: Mutex<HashSet<String>>,
-    /// Whether it was said that totals of lists are wrong.
+    /// True if wrong totals of lists were reported.
     pub(super) has_told_of_totals: AtomicBool,
 }
 

@@ -15,7 +15,7 @@ const WARNED_EVERY_MS: i64 = 3_600_000;
 /// How often failures are counted in the archive. Unit: milliseconds.
 const STORED_EVERY_MS: i64 = 60_000;
 
-/// What was requested in vain.
+/// The kind of detail that could not be requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Detail {
     /// The description, version and tags of a task.

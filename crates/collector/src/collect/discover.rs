@@ -67,7 +67,7 @@ pub(crate) struct DiscoveryOutcome {
     pub(crate) problem: Option<CollectError>,
 }
 
-/// What the current round has found so far. A run may be in several lists.
+/// The runs found so far in the current round. A run may be in several lists.
 #[derive(Default)]
 struct RoundRuns {
     listed: u64,

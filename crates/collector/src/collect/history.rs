@@ -1,8 +1,8 @@
 //! Adds to the runs of a list what only the history of the service has of them: artifact, log level, attempts, plan, and the
 //! kind of task.
 //!
-//! Runs are looked up when a list says for the first time that they have ended, many with one request. Without a history, or
-//! the right to read it, runs are collected all the same.
+//! Runs are looked up when a list first shows that they have ended, many with one request. Runs are also collected
+//! without a history, or without the right to read it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

@@ -1,4 +1,4 @@
-//! Pauses after errors that other requests to the upstream would meet as well.
+//! Pauses after errors that other requests to the upstream would also return.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -24,8 +24,8 @@ impl Pause {
         until.is_some_and(|until| (1..=REFUSED_PAUSE_MS).contains(&until.millis_since(now)))
     }
 
-    /// Begins after an error that other requests would meet as well. False for any other error, which is one of what was
-    /// requested, or of the archive.
+    /// Begins a pause after an error that other requests would also return. False for any other error, which concerns
+    /// the requested object or the archive.
     pub(super) fn begin_after(&self, error: &CollectError, now: Timestamp) -> bool {
         let Some(pause_ms) = pause_after(error) else { return false };
         self.begin(pause_ms, now);

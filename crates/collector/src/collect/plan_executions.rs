@@ -84,8 +84,8 @@ impl PlanWorker {
         &self.0.pool
     }
 
-    /// Whether plan executions are wanted. A selection of tasks excludes them: a list of plan executions does not tell of
-    /// which tasks they are.
+    /// Whether plan executions are wanted. A selection of tasks excludes them: a list of plan executions does not
+    /// contain their tasks.
     pub(super) fn is_wanted(&self) -> bool {
         let upstream = &self.0.context.upstream;
         let selection = &upstream.selection;

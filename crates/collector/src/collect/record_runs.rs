@@ -1,5 +1,5 @@
-//! Records runs in the archive as the upstream describes them, whether their logs have landed or not: a run is there as soon
-//! as it is listed, and has ended there as soon as the upstream says so.
+//! Records runs in the archive as the upstream describes them, whether their logs have landed or not: a run is recorded
+//! when it is first listed, and its end when the upstream reports it.
 
 use std::collections::HashMap;
 

@@ -41,7 +41,7 @@ pub enum RightOutcome {
     Doubtful(String),
     /// The request failed; if it was refused, the message says what to grant.
     Failed(runlog_client::Error),
-    /// The request failed, and logs are collected all the same.
+    /// The request failed, but logs can be collected without the right.
     Dispensable {
         /// If it was refused, the message says what to grant.
         error: runlog_client::Error,
@@ -109,8 +109,8 @@ async fn test_history_right(client: &Client, environment_id: EnvironmentId, run:
     RightTest { what: HISTORY, outcome }
 }
 
-/// True if a failure says nothing about a right: the service is unavailable, is not the expected one, or does not know the
-/// account.
+/// True if a failure does not concern a single right: the service is unavailable, is not the expected one, or rejects
+/// the account.
 pub(super) fn concerns_all_requests(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Unavailable | ErrorKind::Unauthorized | ErrorKind::NotFound | ErrorKind::Protocol)
 }

@@ -45,8 +45,8 @@ pub(super) struct Listed {
 /// The runs or plan executions of a window; none if there are too many to be listed.
 ///
 /// Each page starts with the last run of the previous one. If it does not, the list has changed, and it is read again
-/// if runs may have been missed. The total of a service may be wrong: a list that has the same runs and the same end twice
-/// is whole, whatever its total says.
+/// if runs may have been missed. The total of a service may be wrong: a list that has the same runs and the same end
+/// twice is complete, even if its total differs.
 pub(super) async fn read_list(
     context: &CollectContext,
     list: List,
@@ -132,7 +132,7 @@ async fn read_list_once(
             List::Plans => upstream.client.plan_executions(scope, &filter).await?,
         };
         let (count, total) = (page.items.len() as u64, page.total);
-        // The total of a list that ends with its first page says nothing.
+        // The total of a list that ends with its first page is not used.
         let announced = total.filter(|_| count >= LIST_LIMIT).unwrap_or(0);
         if announced.max(runs.len() as u64) > upstream.settings.offset_max {
             return Ok(ListEnd::TooLong);

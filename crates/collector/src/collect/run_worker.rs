@@ -381,7 +381,7 @@ impl RunWorker {
             }
         };
         if let Err(error) = context.record_run(&detailed, run_id).await {
-            // Whoever lands the log meets the same.
+            // The error is not returned here: landing the log encounters it as well.
             debug!(run.id = %run_id, %error, "cannot record the details of a run");
         }
         finish_request(&detailed)
@@ -430,7 +430,7 @@ impl RunWorker {
         };
         let longest = if is_outage(error) { AGAIN_MAX_OUTAGE } else { AGAIN_MAX };
         let now = self.0.context.upstream.client.clock().now();
-        // An upstream that was away has not said anything of the log.
+        // An unavailable upstream is no evidence that there is no log.
         let tried = if is_log_missing(error) { claimed.no_log_answers } else { claimed.attempts };
         let attempts = u32::try_from(tried).unwrap_or_default();
         let again = backoff(AGAIN_FIRST, attempts, longest);
@@ -443,8 +443,8 @@ fn is_log_missing(error: &CollectError) -> bool {
     matches!(error, CollectError::NoLogYet { .. } | CollectError::Fetch(FetchError::Gone { .. }))
 }
 
-/// True if the archive or the service was unavailable, or has not accepted the credentials: other runs meet the same, and
-/// land once that is over.
+/// True if the archive or the service was unavailable, or has not accepted the credentials: other runs fail in the same
+/// way, and land after the outage.
 fn is_outage(error: &CollectError) -> bool {
     match error {
         CollectError::Archive(error) => matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Busy),

@@ -29,7 +29,7 @@ pub(super) struct KnownTasks(Mutex<Tasks>);
 struct Tasks {
     /// All tasks that were ever listed: the last runs of a deleted task may land after its deletion.
     shown: HashMap<TaskId, TaskItem>,
-    /// Tasks that the upstream no longer knows.
+    /// Tasks that no longer exist in the upstream.
     gone: HashSet<TaskId>,
     /// When the description of a task was requested last.
     described: HashMap<TaskId, Timestamp>,
@@ -45,8 +45,8 @@ pub(super) fn task_text(run: &Execution) -> &str {
 }
 
 impl KnownTasks {
-    /// The tasks whose names match one of the patterns, from a new list and from earlier ones; with each, whether the
-    /// upstream still knows it.
+    /// The tasks whose names match one of the patterns, from a new list and from earlier ones; with each, whether it
+    /// still exists in the upstream.
     pub(super) async fn named(&self, patterns: &[String], listed: Vec<TaskItem>) -> Vec<(TaskId, bool)> {
         let mut known = self.0.lock().await;
         known.learn(listed);

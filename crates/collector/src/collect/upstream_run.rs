@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::error::{CollectError, Result};
 
-/// The field of a run with the kind of its task in the words of the history, such as `ROUTE`. The archive looks for it.
+/// The field of a run with the kind of its task as named by the history, such as `ROUTE`. The archive reads this field.
 pub(super) const KIND_FIELD: &str = "executionKind";
 
 /// The run as listed by the service, from its description as JSON.
@@ -113,7 +113,7 @@ pub(super) fn unknown_words(run: &Execution) -> Vec<String> {
     unknown.chain(runtime).chain(status).map(|(name, word)| format!("{name} {word:?}")).collect()
 }
 
-/// The run with what the upstream tells only of a single run, such as its numbers of rows.
+/// Returns the run with the details that the upstream returns only for a single run, such as its numbers of rows.
 pub(super) fn with_details(run: &Execution, details: Execution) -> Execution {
     let mut raw = run.raw.clone();
     let Value::Object(more) = in_one_form(details.raw) else { return run.clone() };
@@ -126,7 +126,7 @@ pub(super) fn with_details(run: &Execution, details: Execution) -> Execution {
     Execution::read(raw)
 }
 
-/// True if this is what the upstream tells of a single run.
+/// True if the run has the details that the upstream returns only for a single run.
 pub(super) fn has_details(run: &Execution) -> bool {
     run.raw.get("executionDestination").is_some() || run.raw.get(DETAILS_FIELD).is_some()
 }
@@ -142,7 +142,7 @@ pub(super) fn is_without_log_at_its_source(run: &Execution) -> bool {
 /// The longest word of a status that is kept. Unit: characters.
 const STATUS_CHARS_MAX: usize = 200;
 
-/// The request that ends the run in the archive; none if it goes on.
+/// Returns the request that ends the run in the archive; none if the run has not ended.
 ///
 /// The archive has the statuses of the API only. If the upstream uses another word, it is kept as the kind of error, and in
 /// the error message, unless the upstream gives them.

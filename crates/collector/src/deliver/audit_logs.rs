@@ -4,8 +4,8 @@
 //! claim ▸ read on from the last step ▸ redact ▸ send a batch ▸ record the step ▸ … ▸ release
 //! ```
 //!
-//! Entries are sent as records whose ID is that of the entry, so that a sink can tell those that it receives twice. What it
-//! refuses permanently is recorded, and can be sent again.
+//! Entries are sent as records whose ID is that of the entry, so that a sink can detect duplicates. Entries that the
+//! sink refuses permanently are recorded, and can be sent again.
 
 use std::sync::Arc;
 use std::time::Duration;

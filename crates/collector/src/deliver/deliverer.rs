@@ -146,8 +146,8 @@ impl Deliverer {
         );
     }
 
-    /// Delivers the audit logs of tenants if the sink takes them, until it has all or is unavailable. `is_once`: nobody calls
-    /// again soon, so that files are written although they are not full.
+    /// Delivers the audit logs of tenants if the sink takes them, until it has all or is unavailable. `is_once`: there
+    /// is no further call soon, so that files are written even if they are not full.
     pub async fn deliver_audit_logs(
         &self,
         is_once: bool,

@@ -1,4 +1,4 @@
-//! Redacts records: removes secrets, addresses of people, and whatever else a pattern describes.
+//! Redacts records: removes secrets, addresses of people, and any other text that matches a pattern.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -736,7 +736,7 @@ mod tests {
     proptest::proptest! {
         #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
 
-        /// Whatever stands on the lines before and after it, a secret does not leave, as text, as a value and as a name.
+        /// A secret is redacted as text, as a value and as a name, independent of the lines before and after it.
         #[test]
         fn a_secret_in_any_form_never_leaves(
             form in proptest::sample::select(FORMS),

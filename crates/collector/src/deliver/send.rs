@@ -143,7 +143,7 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    /// Starts counting anew: the sink has accepted or refused records.
+    /// Resets the count: the sink has accepted or refused records.
     fn succeeded(&mut self) {
         self.failed = 0;
     }

@@ -105,7 +105,7 @@ impl SinkSettings {
         self.config_with(&self.context(clock, Some(secrets), None))
     }
 
-    /// The same, but the sink sends to the services of a simulation.
+    /// Like [`config`](Self::config), but the sink sends to the services of a simulation.
     pub fn simulated(
         &self,
         clock: Arc<dyn Clock>,

@@ -142,7 +142,7 @@ async fn join_and_count<C: PageConsumer>(
         let got = merged.entries;
         let expected = match counted {
             Ok(Some(expected)) => expected,
-            // Nobody has said that the log is empty.
+            // The service has not confirmed that the log is empty.
             Ok(None) if got == 0 => return Err(FetchError::NoLog.into()),
             // Fetched again, it would be empty.
             Ok(None) if fetcher.has_no_page().await? => return Ok((merged, gone(request, merged)?)),

@@ -42,7 +42,7 @@ pub struct FromFile {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FromCommand {
-    /// What the shell is given.
+    /// The command passed to the shell.
     pub command: String,
 }
 

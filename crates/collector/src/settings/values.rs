@@ -28,7 +28,7 @@ impl FromStr for Time {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // The library knows no days, because they are not all of one length.
+        // The library does not support days, because their lengths differ.
         let hours = text.strip_suffix('d').and_then(|days| days.trim().parse::<u64>().ok());
         let hours = hours.map(|days| format!("{}h", days.saturating_mul(24)));
         let error = || format!("{text:?} is not a duration such as 30s, 500ms or 1h 30m");

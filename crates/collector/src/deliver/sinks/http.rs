@@ -22,7 +22,7 @@ use super::sink::SendError;
 const ANSWER_BYTES_MAX: usize = 32 << 20;
 /// The longest error response that is read. Unit: bytes.
 const FAILURE_BYTES_MAX: usize = 64 << 10;
-/// Phrases with which destinations say that a body, a message or a line is too large, whatever the status is.
+/// Phrases with which destinations say that a body, a message or a line is too large, with any status.
 const TOO_LARGE: [&str; 15] = [
     "too large",
     "too big",
@@ -161,7 +161,7 @@ impl Poster {
         self
     }
 
-    /// The same with another URL of the same service.
+    /// Returns a copy with another URL of the same service.
     pub(crate) fn to(&self, url: Url) -> Self {
         let Self { http, gzip, secrets, clock, .. } = self;
         Self { http: http.clone(), url, gzip: *gzip, secrets: secrets.clone(), clock: Arc::clone(clock) }
@@ -194,7 +194,7 @@ impl Poster {
         if self.gzip { gzipped(&body) } else { Ok(body) }
     }
 
-    /// The same for the body of a batch, on background threads.
+    /// Compresses the body of a batch in the same way, on background threads.
     pub(crate) async fn compressed_batch(
         &self,
         threads: &BackgroundThreads,

@@ -133,8 +133,8 @@ impl Loki {
         self
     }
 
-    /// Sends each stream in a request of its own, and returns what became of each record: what Loki says of one stream holds
-    /// for none of the others.
+    /// Sends each stream in a request of its own, and returns the outcome of each record: a response of Loki applies
+    /// only to the stream of its request.
     async fn send_streams(&self, batch: Batch<'_>) -> Result<SinkResponse, SendError> {
         let records = batch.records;
         let mut outcomes = vec![RecordOutcome::Taken; records.len()];

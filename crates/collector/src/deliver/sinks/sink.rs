@@ -184,7 +184,7 @@ pub enum SendError {
     Away {
         /// The cause.
         problem: String,
-        /// The pause that it asks for.
+        /// The pause requested by the sink.
         after: Option<Duration>,
     },
     /// There was no response although the sink is available: the connection broke, or the request timed out. The same
