@@ -23,7 +23,7 @@ pub struct ElementScan {
 /// Inside a text, where JSON has no line breaks, this is the beginning of the next element.
 const NEXT_ELEMENT: &[u8] = b"\n{\"";
 
-/// What a step of an [`ElementScan`] has met.
+/// The result of a step of an [`ElementScan`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// Something inside of the element.

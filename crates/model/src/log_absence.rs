@@ -1,4 +1,4 @@
-//! Why a run that has ended has no log, as far as it can be known.
+//! The reason why a run that has ended has no log, if it can be determined.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -35,7 +35,7 @@ pub enum LogAbsence {
     NothingPushed,
 }
 
-/// What is known of a run that has ended without records.
+/// The known facts about a run that has ended without records.
 #[derive(Debug, Clone, Copy)]
 pub struct AbsenceFacts<'a> {
     /// True if it was not deployed or not started.
@@ -76,7 +76,7 @@ impl LogAbsence {
         }
     }
 
-    /// The same as a sentence, without its full stop.
+    /// Returns the reason as a sentence without its full stop.
     pub fn text(self) -> &'static str {
         match self {
             Self::NotStarted => "the run did not start, so it logged nothing",
@@ -97,7 +97,7 @@ impl LogAbsence {
         }
     }
 
-    /// The same in a few words, for counts.
+    /// Returns the reason in a few words, for counts.
     pub fn phrase(self) -> &'static str {
         match self {
             Self::NotStarted => "not started",

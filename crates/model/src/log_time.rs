@@ -166,7 +166,7 @@ fn from_civil(text: &str, zone: &LogZone) -> Option<LogTime> {
         Some(before) => (before.trim_end(), true),
         None => (text, false),
     };
-    // The parser knows no space before an offset, and no slashes.
+    // The parser accepts neither a space before an offset nor slashes.
     let text = match text.rsplit_once(' ') {
         Some((before, offset)) if offset.starts_with(['+', '-']) => format!("{before}{offset}"),
         _ => text.to_owned(),
@@ -326,7 +326,7 @@ mod tests {
         check("20210421152911115250", Some((AT, 250_000)));
         check("20210421152911115250123", Some((AT, 250_123)));
         assert_eq!(read_in("+02:00", "20210421172911"), Some((second, 0)));
-        // What is no date is a number: milliseconds of a far year.
+        // Digits that are not a date are a number: milliseconds of a far year.
         check("20211321152911", Some((20_211_321_152_911, 0)));
         check("20210421252911", Some((20_210_421_252_911, 0)));
         check("99990421152911", Some((99_990_421_152_911, 0)));

@@ -15,7 +15,7 @@ pub enum PlanStatus {
     Successful,
     /// A run of it ended otherwise.
     Failed,
-    /// It did not begin. The archive never says so: it knows plans by their runs only.
+    /// The plan did not begin. The archive never returns this status, because it derives plans from their runs.
     Misfired,
 }
 

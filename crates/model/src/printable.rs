@@ -68,7 +68,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// The same on a single line: line feeds and tabs are shown as text as well.
+/// Like [`printable`], on a single line: line feeds and tabs are shown as text as well.
 pub fn printable_line(text: &str) -> Cow<'_, str> {
     if !text.contains(is_control) {
         return Cow::Borrowed(text);

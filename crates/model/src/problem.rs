@@ -36,11 +36,11 @@ impl ErrorGroupKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ProblemState {
-    /// Somebody has to.
+    /// The problem has to be resolved.
     Open,
     /// It is known, and no alert is sent about it: until a certain time, or until someone changes that.
     Muted,
-    /// It is believed to be gone. If a run that ends later fails with it, it is open again.
+    /// The problem was marked as resolved. It is reopened if a run that ends later fails with it.
     Resolved,
 }
 

@@ -10,7 +10,7 @@ use crate::severity::SeverityCounts;
 use crate::word::WordError;
 use crate::{RunId, TaskId, Timestamp, WorkspaceId};
 
-/// One execution of a task, with what the archive knows of it. Source: CONTRACT of the processing API.
+/// One execution of a task, as recorded in the archive. Source: CONTRACT of the processing API.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {
     /// Its id (execution id).
@@ -75,14 +75,14 @@ pub struct Run {
 }
 
 impl Run {
-    /// Why it failed, in the words of the service: why it did not begin, or else the error message.
+    /// Returns the failure message of the service: the reason why the run did not begin, or else the error message.
     pub fn failure_message(&self) -> Option<&str> {
         let reason = self.misfired_reason.as_deref();
         reason.filter(|reason| *reason != "UNKNOWN").or(self.error_message.as_deref()).or(reason)
     }
 }
 
-/// The plan execution of which a run is part, as far as it is known.
+/// The plan execution that a run is part of. Unknown parts are absent.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanPart {
@@ -100,7 +100,7 @@ pub struct PlanPart {
     pub step_id: Option<String>,
 }
 
-/// The artifact of a run, as far as it is known.
+/// The artifact of a run. Unknown parts are absent.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ArtifactPart {

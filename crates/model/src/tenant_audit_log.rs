@@ -24,7 +24,7 @@ pub struct TenantAuditLog {
     pub id: Option<String>,
     /// When it was registered (`timestamp`); `None` if it does not say that.
     pub time: Option<Timestamp>,
-    /// What it says.
+    /// The fields of the entry.
     pub fields: TenantAuditFields,
     /// The entry to the letter: a JSON object.
     pub body: Box<RawValue>,
@@ -39,7 +39,7 @@ pub struct TenantAuditFields {
     pub account_id: Option<String>,
     /// The application, such as `TMC` (`applicationId`).
     pub application_id: Option<String>,
-    /// What the event is about, such as service accounts (`eventCategory`).
+    /// The subject of the event, such as service accounts (`eventCategory`).
     pub event_category: Option<String>,
     /// The type of the event, such as `security` (`eventType`).
     pub event_type: Option<String>,
@@ -67,7 +67,7 @@ pub struct TenantAuditFields {
 type Parts = BTreeMap<String, Box<RawValue>>;
 
 impl TenantAuditLog {
-    /// Reads an entry; `None` if it is not a JSON object. What does not decode in it is no reason to lose the rest.
+    /// Reads an entry; `None` if it is not a JSON object. Fields that cannot be decoded do not affect the other fields.
     pub fn read(body: Box<RawValue>) -> Option<Self> {
         let body = repaired(body);
         let parts: Parts = serde_json::from_str(body.get()).ok()?;

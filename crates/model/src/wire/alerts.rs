@@ -49,7 +49,7 @@ pub struct AlertRuleBody {
     pub refused: u64,
     /// Number of alerts that are not delivered yet.
     pub waiting: u64,
-    /// What was reported and is not over, the latest first; at most 100 of this rule.
+    /// Reported conditions that have not ended, the latest first; at most 100 of this rule.
     #[serde(default)]
     pub open: Vec<OpenAlertBody>,
     /// Why the last attempt to deliver one of those failed.

@@ -35,7 +35,7 @@ pub struct UpstreamBody {
     pub landed: u64,
     /// Runs that have ended without a log.
     pub no_log: u64,
-    /// Runs that the upstream no longer knows, and whose end was not reported.
+    /// Runs that no longer exist in the upstream, and whose end was not reported.
     pub gone: u64,
     /// Runs that are excluded by their status.
     pub left_out: u64,

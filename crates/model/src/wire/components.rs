@@ -93,7 +93,7 @@ pub struct ProcessMetric {
     pub others: Map<String, Value>,
 }
 
-/// What the service that measured the components says of the run.
+/// A run as described by the service that measured its components.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct MeasuredRun {
     /// The engine or cluster.
@@ -119,7 +119,7 @@ pub struct MeasuredRun {
 /// All component metrics of a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunComponents {
-    /// What the service that measured them says of the run.
+    /// The run as described by the service that measured the components.
     pub run: MeasuredRun,
     /// The processes of the run.
     pub processes: Vec<ProcessMetric>,

@@ -77,8 +77,8 @@ pub struct TaskExecution {
     pub runlog: Option<RunDetails>,
 }
 
-/// What the archive knows of a run beyond the vendor's forms, some of whose clients reject further fields. Another Runlog
-/// requests it, so that it has everything of the run. Unknown parts are absent.
+/// The data of a run in the archive beyond the vendor's forms, some of whose clients reject additional fields. Another
+/// Runlog requests these details to copy the run completely. Unknown parts are absent.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunDetails {

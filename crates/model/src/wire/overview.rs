@@ -286,13 +286,13 @@ pub struct LogBody {
     pub awaited_from: Option<String>,
 }
 
-/// Why a run has no log, as far as the archive can know.
+/// The reason why a run has no log, if it can be determined from the archive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LogAbsenceBody {
     /// The reason.
     pub reason: LogAbsence,
-    /// The same as a sentence.
+    /// The reason as a sentence.
     pub text: String,
 }
 

@@ -46,7 +46,7 @@ pub struct PlanExecutionBody {
     pub api_version: Option<String>,
 }
 
-/// What the archive knows of a plan execution beyond the vendor's form, for clients that request it with the header
+/// The data of a plan execution in the archive beyond the vendor's form, for clients that request it with the header
 /// `x-runlog-details`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -59,7 +59,7 @@ pub struct PlanDetails {
     pub steps: Vec<PlanStepDetails>,
 }
 
-/// What the archive knows of a step beyond the vendor's form.
+/// The data of a step in the archive beyond the vendor's form.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PlanStepDetails {
@@ -198,7 +198,7 @@ pub struct PlanPartView {
     pub id: Option<String>,
     /// `not_started`, `running`, `succeeded`, `failed` or `unknown`.
     pub outcome: String,
-    /// Status, in the words of the upstream.
+    /// Status as reported by the upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution_status: Option<String>,
     /// When it started.

@@ -12,7 +12,7 @@ pub const NOTE_CHARS_MAX: usize = 500;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProblemBody {
-    /// ID, the same for the same root cause in the same workspace.
+    /// ID, which is equal for the same root cause in the same workspace.
     #[schema(pattern = "^[0-9a-f]{16}$", example = "ba7816bf8f01cfea")]
     pub id: String,
     /// The root cause in one line, with values masked.

@@ -34,7 +34,7 @@ pub struct DeviceSignInBody {
     pub user_code: String,
     /// The address for the user.
     pub verification_uri: String,
-    /// The same address with the code.
+    /// The verification address with the code as a parameter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verification_uri_complete: Option<String>,
     /// How long the codes are valid. Unit: seconds.
