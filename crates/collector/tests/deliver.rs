@@ -1,5 +1,6 @@
-//! Deliveries to each sink. What is not on this machine is played by strict stand-ins after the vendors' documents: they
-//! reject what the vendor rejects, fail as they are told, and keep what they took, as often as the vendor would.
+//! Deliveries to each sink. Remote services are replaced by strict fake servers that follow the vendors' documentation:
+//! they reject what the vendor rejects, fail on request, and store accepted records, with duplicates where the vendor
+//! would have them.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 
@@ -43,7 +44,7 @@ use serde_json::{Value, json};
 use stage::{Stage, sink};
 use tokio_util::sync::CancellationToken;
 
-/// A stand-in of this vendor, and the sink that delivers there.
+/// Starts a fake server of this vendor, and returns it with a sink that delivers to it.
 async fn destination(stage: &Stage, vendor: &Vendor) -> (FakeServer, Destination) {
     let server = FakeServer::start(vendor).await;
     let destination = destination_of(stage, vendor, (vendor.settings)(&server.url));
@@ -99,7 +100,7 @@ async fn outages_limits_and_connections_that_break_lose_nothing_and_double_nothi
         assert_eq!(server.messages(run), stage.messages(run).await, "{kind}");
         let figures = stage.figures().await;
         assert_eq!((figures.done, figures.records, figures.refused), (1, 45, 0), "{kind}");
-        // Some cannot tell that they have a record already.
+        // Some vendors cannot detect duplicates.
         let broken = if vendor.knows_repeats { 0 } else { 2 * 10 };
         assert_eq!(server.took(), 45 + broken, "{kind}");
     }
@@ -280,7 +281,7 @@ async fn a_sink_that_refuses_everything_within_its_answers_keeps_its_runs_due() 
     }
 }
 
-/// The same in runs that are too small to tell by themselves: after the first records nothing more is kept.
+/// The same in runs that are individually too small to show it: after the first records, no more dead letters are kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sink_that_refuses_every_small_run_keeps_most_of_them_due_and_gets_them_when_it_is_mended() {
     let stage = Stage::new().await;
@@ -335,7 +336,7 @@ async fn a_partial_success_keeps_what_was_refused_and_a_replay_sends_nothing_tha
     assert_eq!(stage.figures().await.refused, 0);
 }
 
-/// What stood before an invalid event was sent again, and indexed twice and three times.
+/// The events before an invalid event were sent again, and indexed two or three times.
 #[tokio::test(flavor = "multi_thread")]
 async fn splunk_has_taken_what_stands_before_an_invalid_event() {
     for status in [400, 503] {
@@ -350,7 +351,7 @@ async fn splunk_has_taken_what_stands_before_an_invalid_event() {
     }
 }
 
-/// Bodies of 7.5 MB where 800 KiB were allowed: what stands in further fields was not counted.
+/// Bodies of 7.5 MB where 800 KiB were allowed: further fields were not counted.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_body_is_larger_than_a_batch_may_be_and_what_is_too_large_is_split_in_whatever_words() {
     for vendor in RECORD_SINKS {
@@ -406,7 +407,7 @@ async fn records_that_are_older_than_loki_takes_them_are_left_out_and_counted() 
     assert_eq!((figures.records, figures.refused, figures.too_old), (17, 0, 8));
 }
 
-/// Answers for fewer records than it was sent.
+/// A sink that reports outcomes of fewer records than it was sent.
 struct Forgetful;
 
 impl Sink for Forgetful {
@@ -431,7 +432,7 @@ impl Sink for Forgetful {
     }
 }
 
-/// What an answer did not speak of counted as delivered.
+/// Records that a response did not mention counted as delivered.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_for_fewer_records_than_were_sent_counts_for_none() {
     let stage = Stage::new().await;
@@ -516,7 +517,7 @@ async fn a_replay_leaves_no_more_dead_letters_than_are_kept_of_a_run_and_loses_n
     assert_eq!(took, (0..2_400).collect::<Vec<_>>(), "each record once");
 }
 
-/// While one delivery took long nothing else became due, and the sink looked as if nobody worked for it.
+/// While one delivery took long, no other run became due, and the sink appeared idle.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hanging_delivery_delays_neither_others_nor_heartbeats() {
     let stage = Stage::new().await;
@@ -570,7 +571,7 @@ async fn only_what_is_wanted_leaves_and_nothing_secret_with_it() {
     assert_eq!(stage.deliver(&stage.deliverer_of(setup)).await.runs, 0);
 }
 
-/// A run of which nothing is wanted said that its sink is well, and a sink that was away was tried again at once.
+/// A run without wanted records marked its sink as healthy, and an unavailable sink was retried immediately.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_of_which_nothing_is_wanted_says_nothing_of_its_sink() {
     let stage = Stage::new().await;
@@ -593,7 +594,7 @@ async fn a_run_of_which_nothing_is_wanted_says_nothing_of_its_sink() {
     assert_eq!(paused_for_ms, [5_000, 10_000], "longer each time");
 }
 
-/// An object that could not be read ended the round, and a second later the next one; nobody could see why.
+/// An object that could not be read ended the round, and a second later the next one, without an error message.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_the_archive_cannot_give_says_why_and_is_delivered_later() {
     let stage = Stage::new().await;
@@ -616,7 +617,7 @@ async fn a_run_that_the_archive_cannot_give_says_why_and_is_delivered_later() {
     assert_eq!(server.messages(run), stage.messages(run).await);
 }
 
-/// What one of several met broke off the others, and their runs stayed claimed.
+/// An error of one of several concurrent deliveries cancelled the others, and their runs stayed claimed.
 #[tokio::test]
 async fn claimed_runs_are_delivered_though_the_next_claim_fails() {
     let stage = Stage::new().await;
@@ -636,7 +637,7 @@ async fn claimed_runs_are_delivered_though_the_next_claim_fails() {
     assert_eq!(stage.figures().await.done, 1);
 }
 
-/// A catalog that froze kept a deliverer from ending when it was told to.
+/// A blocked catalog prevented a deliverer from stopping.
 #[tokio::test]
 async fn a_deliverer_stops_on_request_while_its_catalog_is_unresponsive() {
     let stage = Stage::new().await;
@@ -659,7 +660,7 @@ async fn a_deliverer_stops_on_request_while_its_catalog_is_unresponsive() {
     assert_eq!(round.unwrap(), DeliveryStats::default());
 }
 
-/// The page of a proxy to sign in counted as delivered.
+/// The sign-in page of a proxy counted as a successful delivery.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_web_page_is_no_receiver_of_summaries() {
     let stage = Stage::new().await;

@@ -1,4 +1,4 @@
-//! Fetches that were broken off, that meet what another one left behind, or whose first answers were not the last word.
+//! Fetches that were interrupted, that find files of another fetch, or whose first responses were changed later.
 
 use std::fs::{self, File};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use crate::recovers;
 use crate::support::{At, Fault, Script, Stage, expected, plain_log, status_fault};
 
-/// Wants to stop after so many events.
+/// Cancels after a number of events.
 struct StopAfter {
     events_left: AtomicU32,
     stop: Notify,
@@ -28,7 +28,7 @@ impl Progress for StopAfter {
     }
 }
 
-/// Fetches, and drops everything at an event. None when it was dropped.
+/// Fetches, and drops the fetch at an event. Returns `None` if it was dropped.
 async fn stopped_after(stage: &Stage, events: u32) -> Option<Result<FetchReport>> {
     let progress = Arc::new(StopAfter { events_left: AtomicU32::new(events), stop: Notify::new() });
     tokio::select! {
@@ -38,7 +38,7 @@ async fn stopped_after(stage: &Stage, events: u32) -> Option<Result<FetchReport>
     }
 }
 
-/// Fetches as soon as what was dropped has let go of its folder.
+/// Fetches once the dropped fetch has released its folder.
 async fn fetch_after_stop(stage: &Stage) -> FetchReport {
     loop {
         match stage.fetch().await {

@@ -1,4 +1,4 @@
-//! A collector that goes on: what is due is taken at any moment, whatever something else is waiting for.
+//! A collector that runs continuously: runs are collected as soon as they are due, even while other runs wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{HAS_ENDED, Landing, run_list};
 use crate::support::{At, Fault, Paced, RUN, Script, TASK, TestRandom, catalog, plain_log};
 
-/// The ids of so many runs besides the first.
+/// The ids of this number of runs besides the first.
 fn others(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("6c0e5a34-0000-4000-8000-{:012}", number + 100)).collect()
 }
@@ -21,7 +21,7 @@ fn all_ended(runs: &[&str]) -> Fault {
 }
 
 impl Landing {
-    /// Collects for good, with a wait that lets others come to their turn.
+    /// Collects until it is stopped, with a wait that lets other tasks run.
     fn collect_continuously(&mut self, list_every: Duration) -> (CancellationToken, tokio::task::JoinHandle<()>) {
         let time = self.stage.time.clone();
         let mut settings = self.stage.client.settings().clone();
@@ -49,14 +49,14 @@ impl Landing {
     }
 }
 
-/// With one log that took 20 s to come, 30 short runs that became due meanwhile waited for its end.
+/// Thirty short runs that became due while one log took 20 s to arrive waited for its end.
 #[tokio::test]
 async fn short_runs_land_while_the_log_of_another_does_not_come() {
     let script = Script::of(plain_log(5)).with(At::List, 0, all_ended(&[RUN])).with(At::File, 1, Fault::Hang);
     let mut landing = Landing::of(script, |_| ()).await;
     let (stop, running) = landing.collect_continuously(Duration::from_secs(5));
     landing.when(async || landing.stage.count(At::File) == 1).await;
-    // All others find nothing to do.
+    // All later rounds have nothing to do.
     tokio::time::sleep(Duration::from_millis(20)).await;
 
     let others = others(30);
@@ -85,7 +85,7 @@ async fn a_run_that_becomes_due_is_taken_while_a_list_does_not_come() {
     running.await.unwrap();
 }
 
-/// Whoever lost a run to another went on with it as long as its log took.
+/// A collector that had lost a run to another one continued with it until its log was complete.
 #[tokio::test]
 async fn work_on_a_run_that_another_has_taken_over_ends() {
     let other = others(1).remove(0);

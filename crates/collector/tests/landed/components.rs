@@ -74,7 +74,7 @@ async fn nothing_is_requested_when_metrics_are_not_wanted_and_all_when_they_are_
     assert_eq!(landing.round().await.landed, 1);
     assert_eq!((landing.stage.count(At::Components), landing.components().await), (0, None));
     landing.upstream.settings.component_metrics = true;
-    // The run of these tests ended years before the clock: its metrics are gone by now.
+    // The run of these tests ended years ago by the clock, so its metrics have been deleted.
     landing.restart();
     assert_eq!(landing.land().await.components, 0);
     let long_ago = Timestamp::clamped(0);

@@ -1,4 +1,4 @@
-//! Runs are found and tasks keep their names, whatever one list, one run or one task meets.
+//! Runs are found and tasks keep their names despite faults of a list, a run or a task.
 
 use axum::http::StatusCode;
 use runlog_client::ErrorKind;
@@ -39,13 +39,13 @@ fn kind(error: CollectError) -> ErrorKind {
 }
 
 impl Landing {
-    /// The settings name something else, and the collector is started again.
+    /// Changes the selection in the settings, and restarts the collector.
     fn choose(&mut self, selection: Selection) {
         self.upstream.selection = selection;
         self.restart();
     }
 
-    /// What the archive knows of the task.
+    /// Returns the task from the archive.
     async fn task(&self) -> Task {
         self.store.workspaces().task(TASK.parse().unwrap()).await.unwrap().unwrap()
     }
@@ -60,7 +60,7 @@ async fn a_task_that_the_upstream_does_not_show_any_more_stays_what_it_was() {
         assert_eq!(landing.round().await.landed, 1);
         let before = landing.task().await;
         assert_eq!((before.name.as_str(), before.workspace.name.as_str()), ("nightly", "here"));
-        // What it was told of the task is forgotten.
+        // The restart clears the cached task.
         landing.restart();
         landing.stage.change(|script| {
             script.faults = vec![(At::List, 0, run_list(&[(OTHER_RUN, HAS_ENDED)])), (At::Tasks, 0, answer)];
@@ -76,7 +76,7 @@ async fn runs_are_listed_up_to_now_by_the_clock_of_the_service() {
     for clock_behind_ms in [-10_800_000, 0, 10_800_000] {
         let mut landing = Landing::of(Script { clock_behind_ms, ..Script::of(plain_log(3)) }, |_| ()).await;
         landing.choose(Selection::default());
-        // Its clock is known from its answers.
+        // The collector determines the clock of the service from its responses.
         landing.collector.discover().await.unwrap();
         landing.stage.forget_requests();
         landing.stage.time.pass(300_000);
@@ -107,8 +107,8 @@ async fn a_task_that_was_looked_for_in_vain_is_looked_for_again_after_a_while() 
     assert_eq!(landing.task().await.name, "nightly");
 }
 
-/// The right to see a run was taken away while it went on. It was asked after first in each round, and that round ended
-/// there: no other was asked after, and each round listed from the same time on.
+/// The right to view a run was revoked while the run was in progress. Each round requested this run first, and ended
+/// there: no other run was requested, and each round listed from the same time on.
 #[tokio::test]
 async fn a_run_that_may_not_be_seen_any_more_does_not_hold_up_the_others() {
     let going = run_list(&[(RUN, RUNNING), (OTHER_RUN, RUNNING)]);
@@ -206,7 +206,7 @@ async fn a_service_that_is_away_is_not_asked_after_one_run_after_another() {
         runs.dedup();
         asked.extend(runs);
     }
-    // A run that the service cannot tell of without breaking does not stay the first.
+    // A run whose request always fails does not stay the first.
     asked.sort();
     assert_eq!(asked, [RUN, OTHER_RUN]);
 }
@@ -239,7 +239,7 @@ async fn details_of_single_tasks_are_archived() {
     let known = landing.task().await;
     assert_eq!((known.version.as_str(), known.tags.as_slice()), ("5.3", &["critical".to_owned()][..]));
 
-    // What the service no longer returns stays as it was.
+    // Fields that the service no longer returns are kept.
     let fourth = "6c0e5a34-0000-4000-8000-000000000004";
     landing.stage.change(|script| {
         script.task = None;

@@ -1,4 +1,4 @@
-//! A run's log lands in the archive while its pages still come: exactly, whatever the pages, whatever broke.
+//! A run's log lands in the archive exactly while its pages still arrive, whatever the pages are and whatever fails.
 
 mod at_once;
 mod audit_logs;
@@ -30,11 +30,11 @@ use crate::support::{At, Cut, Fault, RUN, Script, Stage, TASK, TestRandom, plain
 
 /// Another run of the same task, whose log is the same.
 const OTHER_RUN: &str = "6c0e5a34-0000-4000-8000-000000000002";
-/// How far a run is.
+/// The status of a run in progress.
 const RUNNING: &str = "executing";
 const HAS_ENDED: &str = "execution_failed";
 
-/// A list that tells of these runs, and how far each is.
+/// A list of these runs with their statuses.
 fn run_list(runs: &[(&str, &str)]) -> Fault {
     let item = |(run, status): &(&str, &str)| {
         let triggered = "2023-11-14T22:13:20Z";
@@ -96,7 +96,7 @@ impl Landing {
         self.land().await
     }
 
-    /// Time and message of what the archive has of the run, and how it ended if its log has landed.
+    /// Returns the time and message of the run's records in the archive, and the final status if its log has landed.
     async fn archived(&self) -> (Vec<(i64, String)>, Option<RunStatus>) {
         let id: RunId = RUN.parse().unwrap();
         let Some(run) = self.store.runs().get(id).await.unwrap() else { return (Vec::new(), None) };
@@ -109,12 +109,12 @@ impl Landing {
         (records, run.final_since.map(|_| run.status.coarse()))
     }
 
-    /// The collector has ended somehow, and is started again.
+    /// Restarts the collector, as after a crash.
     fn restart(&mut self) {
         self.collector = Collector::new(&self.store, self.upstream.clone(), Arc::new(NoProgress));
     }
 
-    /// Where pages on their way lie.
+    /// The folder of pages that are being fetched.
     fn work(&self) -> PathBuf {
         self.stage.folder.path().join("work/service")
     }
@@ -137,7 +137,7 @@ fn by_time(log: &[(i64, String)]) -> Vec<(i64, String)> {
 
 #[tokio::test]
 async fn what_came_lands_before_the_rest_is_there() {
-    // The oldest pages do not come.
+    // The oldest pages are not delivered.
     let gone = status_fault(StatusCode::FORBIDDEN, &[]);
     let log = plain_log(45);
     let landing = Landing::of(Script::of(log.clone()), |settings| settings.pages_in_flight = 1).await;
@@ -263,7 +263,7 @@ async fn a_log_that_is_not_whole_is_kept_as_far_as_it_came_and_not_called_done()
     assert_eq!(landing.round().await.set_back, 1);
     assert_eq!(landing.archived().await, (plain_log(5), None));
     let failing = landing.store.collection().failing_runs("service", 9).await.unwrap();
-    // Nobody can give a collector the flag that takes it as it is.
+    // A collector has no flag for accepting an incomplete log.
     let problem = "the log is incomplete: the service reports 7 records, but 5 were received; see the run's page for the received records";
     assert_eq!(failing[0].last_error.as_deref(), Some(problem));
     landing.stage.change(|script| {
@@ -292,7 +292,7 @@ async fn a_log_that_is_not_known_yet_when_its_run_has_just_ended_is_asked_for_ag
     assert_eq!(landing.round().await.landed, 1);
     assert_eq!(landing.archived().await, (log.clone(), Some(RunStatus::Failed)));
 
-    // It is not waited for for ever.
+    // The collector does not wait for it without a limit.
     let landing = Landing::of(unknown(Script::of(log)), |_| ()).await;
     for pause in [30_000, 60_000] {
         assert_eq!(landing.round().await.set_back, 1);
@@ -301,7 +301,7 @@ async fn a_log_that_is_not_known_yet_when_its_run_has_just_ended_is_asked_for_ag
     assert_eq!(landing.round().await, CollectStats { no_log: 1, ..CollectStats::default() });
 }
 
-/// A log that was deleted between two of its pages was requested for ever, and what had come was never stored.
+/// A log that was deleted between two of its pages was requested without end, and the received pages were never stored.
 #[tokio::test]
 async fn a_log_that_vanishes_between_its_pages_ends_with_what_was_received() {
     let gone = status_fault(StatusCode::NOT_FOUND, &[]);
@@ -401,7 +401,7 @@ async fn a_page_of_a_proxy_with_404_says_nothing_about_a_log() {
     assert_eq!(landing.archived().await, (plain_log(3), Some(RunStatus::Failed)));
 }
 
-/// A token was revoked for a weekend; what had waited came up to six hours after it was renewed.
+/// After a token had been revoked for a weekend, the waiting runs were collected up to six hours after its renewal.
 #[tokio::test]
 async fn what_waited_for_the_service_lands_soon_after_it_is_back() {
     for status in [StatusCode::UNAUTHORIZED, StatusCode::SERVICE_UNAVAILABLE] {
@@ -433,7 +433,7 @@ async fn a_clock_that_was_ahead_for_a_moment_delays_no_run() {
     assert_eq!(landing.round().await.landed, 1);
 }
 
-/// Nobody goes on asking with credentials that were not accepted.
+/// A collector sends no further requests with rejected credentials.
 #[tokio::test]
 async fn a_token_that_is_not_accepted_is_not_shown_for_each_run() {
     let runs = run_list(&[(RUN, HAS_ENDED), (OTHER_RUN, HAS_ENDED)]);
@@ -450,8 +450,8 @@ async fn a_token_that_is_not_accepted_is_not_shown_for_each_run() {
     assert_eq!(landing.land().await.landed, 2);
 }
 
-/// The upstream forgot a run that was going on, and it was asked after in every round: 200 of them, and no other run that
-/// outlasts the lists was ever asked after.
+/// The upstream deleted a run in progress, which was requested again in every round: with 200 of them, no other run
+/// that had left the lists was ever requested.
 #[tokio::test]
 async fn a_run_forgotten_by_the_upstream_is_not_polled_forever() {
     let going = run_list(&[(RUN, RUNNING)]);
@@ -469,7 +469,8 @@ async fn a_run_forgotten_by_the_upstream_is_not_polled_forever() {
     }
     assert_eq!(landing.stage.count(At::Execution), 1);
 
-    // Asked for, it is asked after once more; and when a list tells of it after all, it goes on from there.
+    // After a retry by the user, it is requested once more; and if a list contains it again, it is collected from
+    // there.
     assert_eq!(landing.store.collection().retry("service").await.unwrap(), 1);
     landing.stage.time.pass(60_000);
     assert_eq!(landing.round().await, CollectStats::default());
@@ -537,14 +538,14 @@ proptest! {
         let (mut archived, mut exact) = (archived, by_time(&log));
         if round.landed == 1 {
             prop_assert_eq!(status, Some(RunStatus::Failed));
-            // Files that do not tell their direction may turn equal times round; nothing is lost by that.
+            // Files whose order cannot be determined may reverse records of equal times; no record is lost.
             archived.sort();
             exact.sort();
             prop_assert_eq!(archived, exact);
         } else {
             prop_assert_ne!(status, Some(RunStatus::Failed));
             prop_assert!(cut != Cut::Exact, "an exact cut can always be recovered");
-            // What is there is of the log.
+            // Every archived record is one of the log.
             for record in archived {
                 let place = exact.iter().position(|other| *other == record);
                 prop_assert!(place.is_some(), "{:?} is there too often", record);

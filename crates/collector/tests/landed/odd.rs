@@ -34,7 +34,7 @@ async fn odd_runs_of_a_list_are_counted_and_hide_no_other() {
     let total = Some(items.len());
     let landing = Landing::of(Script::of(plain_log(5)).with(At::List, 0, list(items, total)), |_| ()).await;
     let found = landing.list().await;
-    // Each window tells of all of them.
+    // Each window lists all of them.
     assert_eq!((found.listed, found.new), (4 * found.requests, 4), "each list is read once");
     assert!(found.unreadable >= 2, "{found:?}");
     assert!(landing.store.collection().listed_until("service").await.unwrap().is_some(), "the round came to its end");
@@ -84,7 +84,7 @@ async fn a_run_that_ended_with_a_word_of_its_own_lands_with_it() {
         let script = Script::of(plain_log(5)).with(At::List, 0, list(vec![run.clone()], Some(1)));
         let mut landing =
             Landing::of(script.with(At::Execution, 0, Fault::Answer(200, vec![], run.to_string())), |_| ()).await;
-        // A filter means what the archive calls it.
+        // A filter uses the archive's names of statuses.
         landing.upstream.selection.statuses = vec![status];
         landing.restart();
         assert_eq!(landing.round().await, CollectStats { landed: 1, records: 5, ..CollectStats::default() }, "{run}");
@@ -121,7 +121,7 @@ async fn a_list_is_read_to_its_end_whatever_its_total_is() {
     }
 }
 
-/// What was seen of a list that changed all the time was forgotten.
+/// The items seen in a list that changed constantly were discarded.
 #[tokio::test]
 async fn runs_of_a_list_that_never_holds_still_are_collected_all_the_same() {
     let runs: Vec<Value> = (0..100).map(|number| item(&format!("6c0e5a34-0000-4000-8000-{number:012}"))).collect();
@@ -149,7 +149,7 @@ async fn a_list_that_repeats_itself_ends_with_an_error() {
         assert!(matches!(error, CollectError::Upstream(error) if error.kind() == ErrorKind::Protocol));
         assert!(landing.stage.count(At::List) < 200, "{}", landing.stage.count(At::List));
     }
-    // One that gives all of them at once has given all.
+    // A service that returns all items in one page has returned all.
     let script = Script::of(plain_log(5)).with(At::List, 0, list(runs, Some(100)));
     let landing = Landing::of(script, |_| ()).await;
     assert_eq!(landing.try_list().await.unwrap().new, 100);
@@ -173,7 +173,7 @@ async fn a_run_that_was_left_out_lands_when_it_is_wanted_after_all() {
     assert_eq!((found.new, found.taken_in), (0, 1));
     assert_eq!(landing.land().await.landed, 1);
     assert_eq!(landing.archived().await, (plain_log(5), Some(RunStatus::Failed)));
-    // What has landed stays so when it is not wanted any more.
+    // Landed runs stay landed when the filter no longer selects them.
     landing.upstream.selection.statuses = vec![RunStatus::Successful];
     landing.restart();
     assert_eq!(landing.round().await, CollectStats::default());

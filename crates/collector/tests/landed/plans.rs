@@ -42,7 +42,7 @@ fn step(name: &str, status: &str, finished: Option<&str>) -> Value {
     step
 }
 
-/// What the service says of the only plan execution: its list, its steps, and the runs of those that have begun.
+/// Sets the service's data about the only plan execution: its list, its steps, and the runs of the started steps.
 fn tell(script: &mut Script, plan: &Value, steps: &[Value]) {
     let path = format!("/processing/executions/plans/{EXECUTION}");
     script.plans = vec![plan.clone()];
@@ -102,7 +102,7 @@ impl Landing {
         self.collector.discover_range(Range { from: now.plus_millis(-86_400_000), to: now }).await.unwrap();
     }
 
-    /// Lists, waits until what was listed has settled, and lands what is due.
+    /// Lists, waits until the listed plan executions have settled, and lands those that are due.
     async fn round_of_plans(&self) -> CollectStats {
         self.list_lately().await;
         self.stage.time.pass(60_000);
@@ -113,7 +113,7 @@ impl Landing {
         self.store.plans().get(EXECUTION).await.unwrap()
     }
 
-    /// How far the archive says that the only plan execution is.
+    /// Returns the status of the only plan execution in the archive.
     async fn status(&self) -> Option<String> {
         Some(self.plan().await?.report.status())
     }
@@ -203,7 +203,7 @@ async fn a_collector_that_is_killed_begins_the_plan_again() {
     let mut landing = Landing::of_all(failed_plan).await;
     landing.list_lately().await;
     landing.stage.time.pass(60_000);
-    // Killed while it held the plan: nobody releases the lease.
+    // The collector was killed while it held the plan, so its lease is not released.
     let until = landing.stage.time.now().plus_millis(120_000);
     landing.store.collection().claim_plan("service", until).await.unwrap().unwrap();
     landing.restart();

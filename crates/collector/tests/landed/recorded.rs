@@ -1,4 +1,4 @@
-//! A run is in the archive as its upstream describes it, whatever becomes of its log.
+//! A run is archived as its upstream describes it, whether or not its log can be collected.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -57,7 +57,7 @@ impl Landing {
     }
 }
 
-/// A run whose log the upstream could not give did not exist in the archive, and nobody was told that it had failed.
+/// A run whose log the upstream could not deliver did not exist in the archive, and its failure was not reported.
 #[tokio::test]
 async fn a_run_that_has_failed_is_in_the_archive_whatever_becomes_of_its_log() {
     let broken = status_fault(StatusCode::INTERNAL_SERVER_ERROR, &[]);
@@ -178,7 +178,7 @@ async fn details_of_single_runs_are_archived() {
     let runtime = run.runtime.unwrap();
     assert_eq!((runtime.kind, runtime.engine_id.as_deref()), (Some(RuntimeKind::RemoteEngine), Some("e-1")));
 
-    // A service that does not tell it keeps no log from landing.
+    // A service that does not return it does not prevent logs from landing.
     let refused = status_fault(StatusCode::FORBIDDEN, &[]);
     let script = Script::of(plain_log(5)).with(At::List, 0, listed(failed_run())).with(At::Execution, 0, refused);
     let landing = Landing::of(script, |_| ()).await;
@@ -202,7 +202,7 @@ async fn words_that_are_not_known_hide_nothing_else() {
     assert_eq!(run.runtime.unwrap().engine_id.as_deref(), Some("e-1"));
 }
 
-/// The plan execution of a run that was in no list any more was taken for its plan.
+/// The plan execution of a run that was no longer in any list was taken for its plan.
 #[tokio::test]
 async fn the_plan_of_a_single_run_is_its_plan_execution() {
     let script = Script::of(plain_log(5)).with(At::List, 0, run_list(&[(RUN, RUNNING)]));
@@ -296,7 +296,7 @@ async fn a_route_without_a_log_is_distinguished_from_a_job_without_one() {
     }
 }
 
-/// A second archive knew less of a run than the first.
+/// A second archive had less data about a run than the first.
 #[tokio::test]
 async fn lists_of_another_runlog_have_all_details_of_a_run() {
     let mut run = failed_run();

@@ -1,5 +1,5 @@
-//! What cannot be brought in now is brought in later, and holds nothing else up: an archive that does not take it, a look
-//! that is broken off, a catalog that gives no answer.
+//! Runs that cannot be collected now are collected later, and do not delay others: the archive refuses them, a fetch is
+//! interrupted, or the catalog does not respond.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{HAS_ENDED, Landing, OTHER_RUN, RUNNING, run_list};
 use crate::support::{At, RUN, Script, catalog, plain_log, status_fault};
 
-/// An object that could not be written ended the round, and a second later the next one; nobody could see why.
+/// An object that could not be written ended the round, and a second later the next one, without an error message.
 #[tokio::test]
 async fn a_run_that_the_archive_cannot_take_says_why_and_lands_later() {
     let landing = Landing::of(Script::of(plain_log(5)), |_| ()).await;
@@ -30,7 +30,7 @@ async fn a_run_that_the_archive_cannot_take_says_why_and_lands_later() {
     assert_eq!(landing.archived().await, (plain_log(5), Some(RunStatus::Failed)));
 }
 
-/// What one of several met broke off the others, and their runs stayed claimed for two minutes.
+/// An error of one of several concurrent runs cancelled the others, which stayed claimed for two minutes.
 #[tokio::test]
 async fn claimed_runs_land_though_the_next_claim_fails() {
     let runs = run_list(&[(RUN, HAS_ENDED), (OTHER_RUN, HAS_ENDED)]);
@@ -49,8 +49,8 @@ fn poll_every_minute(settings: &mut CollectSettings) {
     settings.pages_in_flight = 1;
 }
 
-/// The pages of a look that came to nothing stayed on disk. The next one began where the archive was then, found pages of
-/// another range of time, and so did each one after it.
+/// The pages of a failed fetch stayed on disk. The next fetch began at the archive's position by then, and found pages
+/// of another time range, and so did each later one.
 #[tokio::test]
 async fn a_failed_poll_is_repeated() {
     let going = run_list(&[(RUN, RUNNING)]);
@@ -58,7 +58,7 @@ async fn a_failed_poll_is_repeated() {
     landing.round().await;
     assert_eq!(landing.archived().await.0, plain_log(5));
 
-    // The newest pages come, and the others do not.
+    // The newest pages are delivered, and the others are not.
     landing.stage.change(|script| {
         let gone = status_fault(StatusCode::FORBIDDEN, &[]);
         script.log = plain_log(45);
@@ -98,7 +98,7 @@ async fn a_poll_resumes_at_the_state_of_the_archive() {
     assert_eq!(round.unwrap(), CollectStats::default());
     assert!(checkpoint.exists(), "its pages are left behind");
 
-    // Another collector brings in more of the log.
+    // Another collector stores more of the log.
     let (time, message) = plain_log(45).swap_remove(20);
     let record =
         Record { severity: Some("INFO".to_owned()), message: Some(message), ..Record::at(Timestamp::clamped(time)) };

@@ -1,4 +1,4 @@
-//! Destinations after the documents of their vendors, on loopback.
+//! Destinations on loopback that follow the documentation of their vendors.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
@@ -19,7 +19,7 @@ use runlog_model::{RunId, Timestamp};
 use serde_json::{Value, json};
 
 pub(crate) const SECRET: &str = "a-secret";
-/// How the path ends at which access tokens are given.
+/// The end of the path at which access tokens are issued.
 pub(crate) const TOKEN_PATH: &str = "/oauth2/v2.0/token";
 /// Why a record is refused.
 pub(crate) const REASON: &str = "it cannot be taken";
@@ -32,9 +32,9 @@ pub(crate) struct Vendor {
     pub(crate) settings: fn(&str) -> Value,
     /// Its answer to a request.
     pub(crate) answer: fn(&mut Kept, &Request<'_>) -> Reply,
-    /// False when it cannot tell that it has a record already.
+    /// False if it cannot detect duplicates of records.
     pub(crate) knows_repeats: bool,
-    /// True when who calls shows a token that is renewed when it is refused.
+    /// True if callers use an access token, which is renewed when it is refused.
     pub(crate) has_access_tokens: bool,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct Request<'a> {
     pub(crate) query: &'a str,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) body: &'a [u8],
-    /// Every third record is to find no room, where the vendor can say so.
+    /// Whether every third record is refused temporarily, if the vendor supports that.
     pub(crate) is_busy: bool,
 }
 
@@ -109,7 +109,7 @@ pub(crate) const WEBHOOK: Vendor = Vendor {
     has_access_tokens: false,
 };
 
-/// What a vendor says that has no room for a request, or nothing at its address.
+/// Returns the response of a vendor that is overloaded, or that does not serve this path.
 pub(crate) fn busy_or_nothing(request: &Request<'_>) -> Reply {
     if request.is_busy { (429, b"busy".to_vec()) } else { nothing_here() }
 }
@@ -118,20 +118,20 @@ fn nothing_here() -> Reply {
     (404, b"there is nothing at this address".to_vec())
 }
 
-/// What a destination does with a request instead of what it should.
+/// A fault in the handling of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// Nothing: all goes well.
     Pass,
-    /// Takes nothing, and answers with this status and `Retry-After`.
+    /// Accepts nothing, and responds with this status and `Retry-After`.
     Status(u16, Option<&'static str>),
-    /// Takes the request, and breaks the connection before it has answered.
+    /// Accepts the request, and closes the connection before the response.
     BreakAfter,
-    /// Has no room for every third record, where it can say so; otherwise for the whole request.
+    /// Refuses every third record temporarily, if the vendor supports that; otherwise the whole request.
     SomeBusy,
 }
 
-/// One of what it took.
+/// An accepted record.
 #[derive(Debug, Clone)]
 pub(crate) struct Taken {
     pub(crate) run: String,
@@ -142,11 +142,11 @@ pub(crate) struct Taken {
 #[derive(Default)]
 pub(crate) struct Kept {
     faults: VecDeque<Fault>,
-    /// By what the vendor tells records apart by.
+    /// The records, by the key with which the vendor identifies them.
     records: BTreeMap<String, Taken>,
     summaries: Vec<Value>,
     pub(crate) is_mended: bool,
-    /// Access tokens that were given, and those that are not taken any more.
+    /// Number of issued access tokens, and of those that are no longer accepted.
     pub(crate) tokens_issued: usize,
     pub(crate) tokens_ended: usize,
     refuse_before: Option<Timestamp>,
@@ -156,11 +156,11 @@ pub(crate) struct Kept {
     rejects_in_part: bool,
     /// The status beside the number of an invalid event.
     invalid_status: Option<u16>,
-    /// From which size of a body on it is too large, and how that is said.
+    /// The size from which a body is too large, with the status and text of the response.
     too_large: Option<(usize, u16, &'static str)>,
     largest_body: usize,
     requests: usize,
-    /// It gives no answer to what belongs to this run.
+    /// The run whose records get no response.
     hang_for: Option<RunId>,
     hangs: bool,
 }
@@ -193,7 +193,7 @@ impl FakeServer {
         self.kept().faults.extend(faults);
     }
 
-    /// From now on it takes what it refused.
+    /// Makes it accept what it has refused so far.
     pub(crate) fn mend(&self) {
         self.kept().is_mended = true;
     }
@@ -237,7 +237,7 @@ impl FakeServer {
         (kept.refuse_before, kept.refuse_level) = (Some(time), Some(level));
     }
 
-    /// From now on it refuses the access tokens that it gave.
+    /// Makes it refuse the access tokens issued so far.
     pub(crate) fn end_tokens(&self) {
         let mut kept = self.kept();
         kept.tokens_ended = kept.tokens_issued;
@@ -253,7 +253,7 @@ impl FakeServer {
         self.kept().records.len()
     }
 
-    /// What it has of a run, in its order; what it has twice of one id stands there once.
+    /// Returns its messages of a run, in order; records with the same id count once.
     pub(crate) fn messages(&self, run: RunId) -> Vec<String> {
         let mut taken: Vec<Taken> =
             self.kept().records.values().filter(|it| it.run == run.to_string()).cloned().collect();
@@ -270,7 +270,7 @@ impl FakeServer {
 pub(crate) type Reply = (u16, Vec<u8>);
 
 impl Kept {
-    /// Takes a record, also when it has it already.
+    /// Stores a record, even if it is a duplicate.
     pub(crate) fn take_again(&mut self, taken: Taken) {
         let count = self.records.len();
         self.records.insert(format!("{count}"), taken);
@@ -284,13 +284,13 @@ async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap,
     }
 }
 
-/// None: it gives no answer.
+/// Returns `None` if there is no response.
 fn reply(shared: &Shared, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Option<Response<Body>> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default();
     let mut kept = shared.kept.lock().unwrap();
     let (path, query) = (uri.path(), uri.query().unwrap_or_default());
     if path.ends_with(TOKEN_PATH) {
-        // Faults are those of what takes records.
+        // Faults only apply to endpoints that accept records.
         let request = Request { path, query, headers, body, is_busy: false };
         let (status, reply) = (shared.answer)(&mut kept, &request);
         return Some(Response::builder().status(status).body(Body::from(reply)).unwrap());

@@ -1,4 +1,4 @@
-//! An archive with runs that have ended, and a clock that moves when somebody waits.
+//! An archive with ended runs, and a clock that only advances while a task waits.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -118,7 +118,7 @@ impl Stage {
         id
     }
 
-    /// So many copies of a run, of the same time, made in the catalog.
+    /// Creates this number of copies of a run, with the same time, in the catalog.
     pub(crate) async fn copy_run(&self, run: RunId, copies: i64) {
         use sqlx::{ConnectOptions, Connection, Row};
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.path().join("catalog.sqlite"));
@@ -169,7 +169,7 @@ impl Stage {
         self.run_of((0..records).map(record)).await
     }
 
-    /// A run with one record that says this.
+    /// A run with one record that has this message.
     pub(crate) async fn run_with_message(&self, message: &str) -> RunId {
         self.run_of([Record { message: Some(message.to_owned()), ..self.record(0, false) }]).await
     }
@@ -203,12 +203,12 @@ impl Stage {
         self.clock.now().as_millis()
     }
 
-    /// One for which time passes as it does.
+    /// A deliverer for which real time passes.
     pub(crate) fn deliverer_in_real_time(&self, setup: SinkConfig) -> Deliverer {
         Deliverer::new(&self.store, setup, self.clock.clone(), Arc::new(runlog_client::TokioWait))
     }
 
-    /// So much time passes. Unit: milliseconds.
+    /// Lets this much time pass. Unit: milliseconds.
     pub(crate) fn pass(&self, ms: i64) {
         self.clock.0.fetch_add(ms, Ordering::Relaxed);
     }
@@ -286,7 +286,7 @@ impl Stage {
         deliverer.deliver_due(&CancellationToken::new()).await.unwrap()
     }
 
-    /// Rounds until nothing is due, with the time between them that a sink is left alone for.
+    /// Delivers until nothing is due, with the pause of a failing sink between the rounds.
     pub(crate) async fn deliver_all(&self, deliverer: &Deliverer) {
         for _ in 0..20 {
             self.deliver(deliverer).await;
@@ -304,12 +304,12 @@ impl Stage {
         self.folder.path()
     }
 
-    /// Another number each time that the archive asked for a random one.
+    /// Returns the number of random values that the archive has used.
     pub(crate) fn random_used(&self) -> u64 {
         self.random.0.load(Ordering::Relaxed)
     }
 
-    /// Those of the sink that is called so.
+    /// Returns the metrics of the sink.
     pub(crate) async fn figures(&self) -> SinkMetrics {
         let all = self.store.deliveries().metrics().await.unwrap();
         all.into_iter().find(|sink| sink.name == "sink").unwrap()
@@ -326,7 +326,7 @@ fn admin() -> Caller {
     }
 }
 
-/// Every secret is the one that the stand-ins ask for.
+/// Every secret is the one that the fake servers expect.
 struct OneSecret;
 
 impl SecretReader for OneSecret {
@@ -355,7 +355,7 @@ pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The text of a file, whatever it is packed with.
+/// Returns the text of a file, decompressed if necessary.
 pub(crate) fn unpacked(file: &Path) -> String {
     let bytes = std::fs::read(file).unwrap();
     let plain = match file.extension().unwrap().to_str().unwrap() {

@@ -1,30 +1,30 @@
-//! The SQLite file of a catalog, in the hands of somebody who is no store.
+//! Direct access to the SQLite file of a catalog, without a store.
 
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// Changes it at once: a file, a statement.
+/// Executes a statement on a file.
 const CHANGE: &str = "import sqlite3, sys
 catalog = sqlite3.connect(sys.argv[1], timeout=60)
 catalog.execute(sys.argv[2])
 catalog.commit()";
 
-/// Takes the one lock for writing, says so, and keeps it.
+/// Acquires the write lock, reports this, and keeps the lock.
 const HOLD: &str = "import sqlite3, sys
 catalog = sqlite3.connect(sys.argv[1], isolation_level=None)
 catalog.execute('BEGIN IMMEDIATE')
 print('held', flush=True)
 sys.stdin.read()";
 
-/// Changes rows as no store would.
+/// Changes rows directly.
 pub(crate) fn change(catalog: &Path, statement: &str) {
     let mut command = Command::new("python3");
     command.args(["-c", CHANGE]).arg(catalog).arg(statement);
     assert!(command.status().unwrap().success(), "{statement}");
 }
 
-/// A catalog that gives no answer to whoever writes, until this goes.
+/// A catalog whose writers block until this is dropped.
 pub(crate) struct Held(Child);
 
 impl Held {

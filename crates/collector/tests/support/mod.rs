@@ -1,5 +1,5 @@
-//! A service that plays the run-log API over a made-up log, on loopback, with the faults that a test writes into its
-//! script. Time stands until someone waits.
+//! A service on loopback that implements the run-log API for a generated log, with the faults in the script of a test.
+//! Time only passes while a task waits.
 
 pub(crate) mod catalog;
 
@@ -32,19 +32,19 @@ pub(crate) const RUN: &str = "6c0e5a34-0000-4000-8000-000000000001";
 pub(crate) const TASK: &str = "57f64991e4b0b689a64feed0";
 /// How often a collector renews its claim of a run.
 const RENEWAL: Duration = Duration::from_secs(40);
-/// What must never be seen.
+/// A secret that must never appear in output.
 pub(crate) const SECRET: &str = "hush-hush";
 
-/// How the service cuts its pages.
+/// The position at which the service ends its pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cut {
     /// As Runlog does.
     Exact,
-    /// After the last record that fits; its time is the next end, and inside.
+    /// After the last record that fits; its time is the next end, which is inclusive.
     MiddleInside,
-    /// The same, and the end is outside.
+    /// Like `MiddleInside`, with an exclusive end.
     MiddleOutside,
-    /// The same as the first, with the next end cut down to its second.
+    /// Like `MiddleInside`, with the next end truncated to whole seconds.
     WholeSeconds,
 }
 
@@ -90,30 +90,30 @@ pub(crate) enum At {
     AuditLogs,
 }
 
-/// What the service does instead of its duty.
+/// A fault of the service.
 #[derive(Debug, Clone)]
 pub(crate) enum Fault {
-    /// Answers with this status, these headers and this body.
+    /// Responds with this status, these headers and this body.
     Answer(u16, Vec<(&'static str, String)>, String),
-    /// Says that the page is in this status.
+    /// Reports this status of the page.
     Word(&'static str),
-    /// Gives this link.
+    /// Returns this link.
     Link(String),
-    /// Gives this header for the next end; none leaves it out.
+    /// Sends this header for the next end; `None` omits it.
     NextEnd(Option<&'static str>),
-    /// Ends the body after so many bytes, and says its full length.
+    /// Ends the body after this number of bytes, and declares its full length.
     CutAfter(usize),
-    /// Ends the body after so many bytes, and says nothing.
+    /// Ends the body after this number of bytes, and declares no length.
     CutWithoutHeader(usize),
-    /// Gives no answer: of a download, and of a list.
+    /// Does not respond to a download or a list.
     Hang,
-    /// A body that unpacks to far more than it is.
+    /// Sends a decompression bomb.
     Bomb,
-    /// Says that the log can still grow.
+    /// Reports that the log can still grow.
     Unsettled,
-    /// Says that the log does not grow any more, and that it has so many records.
+    /// Reports that the log is final and has this number of records.
     Counted(u64),
-    /// Leaves this many of the newest records out of the page, as if they had not come yet.
+    /// Omits this number of the newest records from the page, as if they had not arrived yet.
     Late(usize),
 }
 
@@ -121,13 +121,13 @@ pub(crate) enum Fault {
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     pub(crate) items: Vec<Value>,
-    /// Most metrics of a page, whatever is asked for.
+    /// Maximum number of metrics per page, whatever is requested.
     pub(crate) page_items_max: usize,
-    /// How many metrics of the page before a page begins with.
+    /// Number of metrics of the previous page with which a page begins.
     pub(crate) overlap: usize,
 }
 
-/// What the service has and does.
+/// The data and the behaviour of the service.
 pub(crate) struct Script {
     pub(crate) log: Vec<(i64, String)>,
     pub(crate) limit: u64,
@@ -136,34 +136,34 @@ pub(crate) struct Script {
     pub(crate) form: FileForm,
     /// The n-th request to an endpoint, from 1, meets a fault; 0 stands for every request.
     pub(crate) faults: Vec<(At, usize, Fault)>,
-    /// Seconds that an access token lives; none for a personal token.
+    /// Lifetime of an access token, in seconds; `None` for a personal token.
     pub(crate) token_life: Option<i64>,
     pub(crate) takes_ranges: bool,
-    /// How long it takes to answer when a page is asked for. Unit: milliseconds.
+    /// Time until the response to a request for a page. Unit: milliseconds.
     pub(crate) generate_ms: i64,
-    /// Most records of a live page.
+    /// Maximum number of records of a live page.
     pub(crate) live_records: usize,
-    /// The runs of the task, in pages of so many whatever is requested, without a total.
+    /// The runs of the task, in pages of this size whatever is requested, without a total.
     pub(crate) short_list: Option<(Vec<Value>, usize)>,
-    /// What that list and component metrics give as their total; none for the truth, or for no word of it.
+    /// The total in that list and in component metrics; `None` for the correct total, or for none.
     pub(crate) total: Option<usize>,
     /// Changes the body of a live page.
     pub(crate) live_body: fn(&mut Value),
     /// The `Content-Encoding` of plain page files, whatever they are.
     pub(crate) label: Option<&'static str>,
-    /// Bytes that stand in page files in the place of others.
+    /// Bytes of page files, and their replacements.
     pub(crate) replaced: Vec<(Vec<u8>, Vec<u8>)>,
     /// Whether the run ended a minute ago, rather than with its last record.
     pub(crate) has_just_ended: bool,
     /// Whether the size of a page is that of its file in bytes, rather than the number of its records.
     pub(crate) size_is_bytes: bool,
-    /// None: the service knows no component metrics, as Talend Cloud does after 31 days.
+    /// `None` if the service has no component metrics, as Talend Cloud after 31 days.
     pub(crate) metrics: Option<Metrics>,
     /// The response for a single task, which has more fields than a list.
     pub(crate) task: Option<Value>,
-    /// The runs of the history, by category; none: the service has no history.
+    /// The runs of the history, by category; `None` if the service has no history.
     pub(crate) history: Option<HashMap<&'static str, Vec<Value>>>,
-    /// How far the clock of the service is behind. Unit: milliseconds.
+    /// Delay of the clock of the service. Unit: milliseconds.
     pub(crate) clock_behind_ms: i64,
     /// The plan executions, newest first.
     pub(crate) plans: Vec<Value>,
@@ -171,9 +171,9 @@ pub(crate) struct Script {
     pub(crate) audit_logs: Vec<Value>,
     /// Entries that are registered while the n-th page is requested, from 1.
     pub(crate) audit_logs_meanwhile: Vec<(usize, Value)>,
-    /// Whether entries of the same time are in another order in each answer.
+    /// Whether the order of entries of the same time differs in each response.
     pub(crate) has_unsteady_order: bool,
-    /// What is answered at each path about a plan or a plan execution.
+    /// The response at each path of a plan or a plan execution.
     pub(crate) plan_parts: HashMap<String, Value>,
 }
 
@@ -220,7 +220,7 @@ impl Script {
     }
 }
 
-/// A log of so many records, one every 100 ms.
+/// A log of this number of records, one every 100 ms.
 pub(crate) fn plain_log(records: i64) -> Vec<(i64, String)> {
     (0..records).map(|number| (1_700_000_000_000 + number * 100, format!("record {number}"))).collect()
 }
@@ -230,19 +230,19 @@ pub(crate) fn line((time, text): &(i64, String)) -> String {
     json!({"logTimestamp": time, "severity": "INFO", "logMessage": text}).to_string()
 }
 
-/// The log as it should come out: by time, then arrival.
+/// The expected output of the log: by time, then arrival.
 pub(crate) fn expected(log: &[(i64, String)]) -> String {
     let mut sorted = log.to_vec();
     sorted.sort_by_key(|record| record.0);
     sorted.iter().map(|record| line(record) + "\n").collect()
 }
 
-/// Time that stands until someone waits.
+/// A clock that only advances while a task waits.
 #[derive(Clone)]
 pub(crate) struct TestTime(Arc<AtomicI64>);
 
-/// Lets the same time pass as the stage's, at most two hundred times as quickly as it does: for those that wait for ever
-/// anew.
+/// Shares the time of the stage, and lets it pass at most two hundred times as fast as real time: for tasks that wait
+/// repeatedly without end.
 pub(crate) struct Paced(pub(crate) TestTime);
 
 impl Wait for Paced {
@@ -255,7 +255,7 @@ impl Wait for Paced {
 }
 
 impl TestTime {
-    /// So much time passes. Unit: milliseconds.
+    /// Lets this much time pass. Unit: milliseconds.
     pub(crate) fn pass(&self, ms: i64) {
         self.0.fetch_add(ms, Ordering::SeqCst);
     }
@@ -269,7 +269,7 @@ impl Clock for TestTime {
 
 impl Wait for TestTime {
     fn sleep(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        // Nothing here takes so long that a claim has to be renewed.
+        // No claim has to be renewed, because the tests take less time.
         if time == RENEWAL {
             return Box::pin(std::future::pending());
         }
@@ -283,7 +283,7 @@ impl Wait for TestTime {
 pub(crate) struct TestRandom(AtomicU64);
 
 impl TestRandom {
-    /// Another number each time that it was asked.
+    /// Returns the number of values generated so far.
     pub(crate) fn used(&self) -> u64 {
         self.0.load(Ordering::SeqCst)
     }
@@ -369,12 +369,12 @@ impl Stage {
         Self { shared, client: client.unwrap(), time, folder: tempfile::tempdir().unwrap(), task }
     }
 
-    /// Where the fetch notes what it has done.
+    /// The folder in which the fetch records its progress.
     pub(crate) fn part_folder(&self) -> PathBuf {
         self.folder.path().join("run.ndjson.runlog-part")
     }
 
-    /// Where the log goes.
+    /// The path of the output.
     pub(crate) fn output(&self) -> PathBuf {
         self.folder.path().join("run.ndjson")
     }
@@ -396,18 +396,18 @@ impl Stage {
         std::fs::read_to_string(self.output()).unwrap()
     }
 
-    /// How often an endpoint was asked.
+    /// Number of requests to an endpoint.
     pub(crate) fn count(&self, at: At) -> usize {
         self.shared.seen.lock().unwrap().iter().filter(|(seen, _)| *seen == at).count()
     }
 
-    /// What was sent to an endpoint.
+    /// The requests to an endpoint.
     pub(crate) fn seen(&self, at: At) -> Vec<String> {
         let seen = self.shared.seen.lock().unwrap();
         seen.iter().filter(|(seen, _)| *seen == at).map(|(_, what)| what.clone()).collect()
     }
 
-    /// Changes what the service does from now on.
+    /// Changes the behaviour of the service from now on.
     pub(crate) fn change(&self, change: impl FnOnce(&mut Script)) {
         change(&mut self.shared.script.lock().unwrap());
     }
@@ -433,7 +433,7 @@ fn json_answer(status: u16, body: &Value) -> Answer {
 }
 
 impl Shared {
-    /// Notes a request, and gives the fault that it meets.
+    /// Notes a request, and returns its fault.
     fn note(&self, at: At, what: String) -> Option<Fault> {
         let mut seen = self.seen.lock().unwrap();
         seen.push((at, what));
@@ -443,7 +443,7 @@ impl Shared {
         met.map(|(_, _, fault)| fault.clone())
     }
 
-    /// What it says of the run.
+    /// The response about the run.
     fn said(&self) -> Value {
         let script = self.script.lock().unwrap();
         let ended = script.log.iter().map(|record| record.0).max().unwrap_or(1_700_000_000_000);
@@ -704,7 +704,7 @@ fn in_range(script: &Script, wanted: &Wanted) -> Vec<(i64, String)> {
     records
 }
 
-/// How many of the newest records make the page, and the next end.
+/// Returns the number of newest records in the page, and the next end.
 fn cut(script: &Script, newest_first: &[(i64, String)]) -> (usize, Option<String>) {
     let limit = usize::try_from(script.limit).unwrap();
     if script.cut == Cut::Exact {
@@ -851,7 +851,7 @@ async fn file(State(app): App, Path(key): Path<String>, headers: HeaderMap) -> A
         Some(Fault::CutAfter(count)) => {
             let left = whole.len();
             let first = futures::stream::iter([Ok(whole[..count.min(left)].to_vec())]);
-            // What was sent so far goes out before the connection breaks.
+            // The data sent so far is flushed before the connection is closed.
             let broken = futures::stream::once(async {
                 for _ in 0..50 {
                     tokio::task::yield_now().await;
@@ -901,7 +901,7 @@ async fn live(State(app): App, Query(query): Query<HashMap<String, String>>, hea
     json_answer(200, &body)
 }
 
-/// Any status that is not one of the test's own making.
+/// A response with this status.
 pub(crate) fn status_fault(status: StatusCode, headers: &[(&'static str, &str)]) -> Fault {
     let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
     Fault::Answer(
