@@ -15,7 +15,7 @@ const PREFIX: &str = "runlog-demo-";
 /// The file that is locked while a demonstration runs.
 const LOCK: &str = "in-use";
 
-/// The folder of this demonstration. It stays when this is dropped, and may be removed from then on.
+/// The folder of this demonstration. It is kept when this is dropped, and may be removed from then on.
 pub(super) struct DemoFolder {
     path: PathBuf,
     _lock: File,
@@ -41,7 +41,7 @@ pub(super) fn remove_old() -> Outcome {
     let (mut removed, mut freed) = (0, 0);
     for entry in std::fs::read_dir(&place).with_context(|| format!("cannot read {}", place.display()))?.flatten() {
         let path = entry.path();
-        // A link is not followed: somebody else may have made it.
+        // A link is not followed: another user may have created it.
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
         if !is_folder || !entry.file_name().to_string_lossy().starts_with(PREFIX) || !path.join("data").is_dir() {
             continue;

@@ -1,6 +1,6 @@
 //! The two scenarios of the vendor's guide, as lines for a shell. They need bash, curl and jq.
 
-/// Which log of which service the lines are about.
+/// The service and the runs of the scenarios.
 pub(crate) struct Guide<'a> {
     /// The service's address.
     pub(crate) url: &'a str,
@@ -10,12 +10,12 @@ pub(crate) struct Guide<'a> {
     pub(crate) small_run: &'a str,
     /// A run whose log needs several pages.
     pub(crate) large_run: &'a str,
-    /// Where this program is; it need not be in the shell's path.
+    /// The path of this program, which need not be in the shell's search path.
     pub(crate) program: String,
 }
 
 impl Guide<'_> {
-    /// What both scenarios need in the shell first.
+    /// Returns the shell commands that both scenarios require first.
     pub(crate) fn preparation(&self) -> String {
         format!("API={}\nTOKEN=$({})\nAUTH=\"Authorization: Bearer $TOKEN\"", self.url, self.token_command)
     }
@@ -30,7 +30,7 @@ impl Guide<'_> {
         SCENARIO_2.trim().replace("RUN_ID", self.large_run)
     }
 
-    /// The second scenario, left to Runlog.
+    /// Returns the second scenario as a Runlog command.
     pub(crate) fn with_runlog(&self) -> String {
         format!("RUNLOG_API_URL=$API RUNLOG_TOKEN=$TOKEN {} fetch {}", self.program, self.large_run)
     }

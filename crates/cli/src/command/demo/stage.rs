@@ -1,4 +1,5 @@
-//! The scene of the demonstration: a service on a free port with an archive of its own, a task, and a service account.
+//! The environment of the demonstration: a service on a free port with an archive of its own, a task, and a service
+//! account.
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -65,7 +66,7 @@ impl Stage {
     pub(crate) async fn set(folder: &Path, stop: CancellationToken) -> Outcome<Self> {
         let (data, logs) = (folder.join("data"), folder.join("logs"));
         std::fs::create_dir_all(&logs).context("cannot create the folder for the logs")?;
-        // The samples ended long ago and nothing more will come: their logs need not settle.
+        // The samples ended long ago and receive no more records: their logs need not settle.
         let settings = StoreSettings { settle_ms: 0, ..StoreSettings::in_folder(&data) };
         let store = Store::open(settings, Arc::new(SystemClock), Arc::new(SystemRandom)).await?;
         let token = store.accounts().ensure_administrator().await?.context("the demonstration needs a new archive")?;
@@ -111,7 +112,7 @@ impl Stage {
         })
     }
 
-    /// Pushes a sample as an engine would: the run starts, its log arrives, the run ends.
+    /// Pushes a sample as an engine would: starts the run, pushes its log, and ends the run.
     pub(crate) async fn push(&self, sample: &Sample) -> Outcome {
         let (run, outline) = (sample.run_id()?, sample.outline(self.now)?);
         let task = self.tasks.get(sample.task).copied().unwrap_or(self.task);
@@ -133,7 +134,7 @@ impl Stage {
         Ok(())
     }
 
-    /// The report of a sample's run, once its log is sealed and summarised; of what is there when that takes long.
+    /// Returns the report of a sample's run, once its log is sealed and summarised, or after a timeout.
     pub(crate) async fn report(&self, sample: &Sample) -> Outcome<RunReport> {
         let run = sample.run_id()?;
         for _ in 0..SUMMARY_LOOKS_MAX {
@@ -152,7 +153,7 @@ impl Stage {
         client(&self.url, Credentials::ServiceAccount { client_id: self.client_id.clone(), client_secret })
     }
 
-    /// The folder of everything.
+    /// Returns the folder of the demonstration.
     pub(crate) fn folder(&self) -> &Path {
         self.data.parent().unwrap_or(&self.data)
     }

@@ -1,4 +1,4 @@
-//! Fetches a run as a stranger would, and compares what came with what was pushed, record by record.
+//! Fetches a run as an independent client, and compares the fetched log with the pushed one, record by record.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -16,15 +16,15 @@ use super::stage::Stage;
 use crate::exit::Outcome;
 use crate::system::SystemClock;
 
-/// A sample that went in and came out again.
+/// A sample that was pushed and fetched.
 pub(crate) struct Fetched {
-    /// Which.
+    /// The sample.
     pub(crate) sample: &'static Sample,
     /// Its final status, as reported by the service.
     pub(crate) status: RunStatus,
     /// Records in the file.
     pub(crate) records: u64,
-    /// Pages it took.
+    /// Number of fetched pages.
     pub(crate) pages: u32,
     /// Size of the file.
     pub(crate) bytes: u64,
@@ -32,9 +32,9 @@ pub(crate) struct Fetched {
     pub(crate) took_ms: i64,
     /// The file, NDJSON.
     pub(crate) file: PathBuf,
-    /// What is in it.
+    /// The content of the file.
     pub(crate) summary: Summary,
-    /// The first thing that is other than it was pushed.
+    /// The first difference to the pushed log.
     pub(crate) difference: Option<String>,
 }
 
@@ -61,7 +61,8 @@ pub(crate) async fn fetch_and_verify(stage: &Stage, client: &Client, sample: &'s
     })
 }
 
-/// What is in the file, and the first difference to the sample in the order of the archive: by time, then arrival.
+/// Returns the content of the file, and the first difference to the sample in the order of the archive: by time, then
+/// arrival.
 fn compare(sample: &Sample, now: Timestamp, file: &Path) -> Outcome<(Summary, Option<String>)> {
     let mut pushed: Vec<Record> = sample.records(now)?.collect::<Result<_, _>>()?;
     pushed.sort_by_key(|record| record.time);

@@ -59,7 +59,7 @@ pub(super) async fn resolved(
 }
 
 /// Handles a failed request while a job is logging: returns if the request should be retried because the service is
-/// unavailable, which ends some time after the end of the log. Fails with any other failure.
+/// unavailable. Fails with any other failure, and after the end of the log.
 pub(super) async fn wait_for_service(spool: &Spool, had_ended: bool, failure: Failure) -> Outcome {
     // A proxy may answer for a service that is being replaced.
     if had_ended || !matches!(failure.exit, Exit::Unavailable | Exit::Refused) {

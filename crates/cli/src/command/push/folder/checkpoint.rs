@@ -1,9 +1,10 @@
-//! How far each log of a folder is stored: kept in a file, so that a push that is killed goes on where it was.
+//! The position up to which each log of a folder is stored, kept in a file so that a push that was killed resumes
+//! there.
 //!
-//! The file is a journal: one line of JSON for each change of the state of a log, of which the last one counts. It is
-//! written anew when it has grown, and replaced in one step. A line that was cut off by a crash is ignored: before a batch is
-//! sent, its extent and its ID are written and flushed to the disk, and what is missing afterwards is sent again under the
-//! same ID, which stores nothing twice.
+//! The file is a journal: one line of JSON for each change of the state of a log, of which the last one is valid. It is
+//! rewritten when it has grown, and replaced atomically. A line that was truncated by a crash is ignored: before a
+//! batch is sent, its extent and its ID are written and flushed to disk, and data that is missing afterwards is sent
+//! again under the same ID, so that it is stored only once.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -15,26 +16,26 @@ use runlog_model::{RunId, RunStatus, TaskId};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
-/// The journal is written anew when it has this many lines more than logs, and twice as many.
+/// The journal is rewritten when it has this many lines more than logs, and twice as many lines as logs.
 const LINES_MORE_MAX: usize = 1_000;
 
-/// A log of the folder, or the rest of one that was rotated away.
+/// A log of the folder, or the rest of a rotated log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct LogState {
     pub(super) run: RunId,
     pub(super) task: TaskId,
-    /// Where it is, relative to the folder.
+    /// Its path, relative to the folder.
     pub(super) path: PathBuf,
     pub(super) device: u64,
     pub(super) inode: u64,
-    /// When the file was created; none if the file system does not say. Unit: epoch milliseconds.
+    /// Creation time of the file; none if the file system does not provide it. Unit: epoch milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) born_ms: Option<i64>,
     /// The device of the folder of the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) folder_device: Option<u64>,
-    /// The first bytes of the file, and how many they are: it is another one if they differ.
+    /// Hash of the first bytes of the file, and their number: a file with another hash is a different file.
     pub(super) head: String,
     pub(super) head_bytes: u64,
     /// Everything before is stored. Unit: bytes.
@@ -48,7 +49,7 @@ pub(super) struct LogState {
     /// The time of the first record. Unit: epoch milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) first_time_ms: Option<i64>,
-    /// What is being sent, and may be stored.
+    /// The batch that is being sent, and may be stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) pending: Option<Pending>,
     /// The status that its run ends with, once everything is stored.
@@ -58,18 +59,18 @@ pub(super) struct LogState {
     pub(super) has_started: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) has_ended: bool,
-    /// True for a file that was renamed or copied, and is not written for long any more.
+    /// True for a file that was renamed or copied, and is soon no longer written to.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) is_rotated: bool,
 }
 
 impl LogState {
-    /// How much of the file was read: with what is being sent. Unit: bytes.
+    /// Returns the number of bytes read from the file, including the batch that is being sent.
     pub(super) fn read_bytes(&self) -> u64 {
         self.pending.as_ref().map_or(self.offset, |pending| pending.end)
     }
 
-    /// Takes over what is known of the run from the file before this one.
+    /// Takes over the state of the run from the previous file.
     pub(super) fn continue_run_of(&mut self, before: &Self) {
         self.has_started |= before.has_started;
         self.has_ended |= before.has_ended;
@@ -88,7 +89,7 @@ pub(crate) enum FollowedFormat {
     Plain,
 }
 
-/// A batch on its way.
+/// A batch that is being sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Pending {
@@ -103,7 +104,7 @@ pub(super) struct Pending {
 #[derive(Debug, Serialize, Deserialize)]
 struct Line {
     key: String,
-    /// None if the log is forgotten.
+    /// None if the log was removed from the checkpoint.
     state: Option<LogState>,
 }
 
@@ -138,7 +139,7 @@ impl Checkpoint {
         Ok(Self { path: path.to_owned(), journal, lines: states.len(), states, _lock: lock })
     }
 
-    /// Writes the states of these logs, or that they are forgotten. With `is_durable`, only returns once they are on the disk.
+    /// Writes the states of these logs, or their removal. With `is_durable`, returns only once they are on disk.
     pub(super) fn write<'k>(&mut self, keys: impl Iterator<Item = &'k str>, is_durable: bool) -> io::Result<()> {
         let mut text = Vec::new();
         for key in keys {

@@ -5,8 +5,7 @@
 //!   ▸ send (under an ID that stores it once) ▸ checkpoint (what is stored)
 //! ```
 //!
-//! No file stays open between two rounds. The service may be unavailable for as long as it likes: the position in each file
-//! stays where it is.
+//! No file stays open between two rounds. While the service is unavailable, the position in each file does not change.
 
 mod checkpoint;
 mod pattern;
@@ -45,7 +44,7 @@ const SENT_AT_ONCE: usize = 4;
 /// How long to wait after the service did not accept a batch; doubled each time.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// How long a log is left alone that the service refuses, such as one of an unknown task.
+/// Pause before a log that the service refused is tried again, such as one of an unknown task.
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 
 /// Follows a folder until stopped.
@@ -79,7 +78,7 @@ pub(super) async fn follow(settings: FolderSettings, client: Client, stop: Cance
     .await
 }
 
-/// Where the checkpoint of a folder is, unless that is given.
+/// Returns the default path of the checkpoint of a folder.
 fn usual_checkpoint(folder: &Path, pattern: &PathPattern) -> Outcome<PathBuf> {
     let state = environment("XDG_STATE_HOME").filter(|folder| !folder.is_empty()).map(PathBuf::from);
     let home =
@@ -98,20 +97,20 @@ struct Follower {
     client: Client,
     /// The tasks that paths name.
     tasks: HashMap<String, TaskId>,
-    /// Logs that the service refused, and until when they are left alone.
+    /// Logs that the service refused, and the time of the next attempt.
     resting: BTreeMap<String, Duration>,
     pause: Duration,
     stop: CancellationToken,
 }
 
-/// What became of a batch.
+/// The outcome of a batch.
 enum Sent {
     Stored {
         key: String,
         refused: u64,
         why: Option<String>,
     },
-    /// It can be stored when the task or a right is there.
+    /// It can be stored once the task or a right exists.
     Refused {
         key: String,
         why: String,
@@ -161,7 +160,7 @@ impl Follower {
         Ok(done)
     }
 
-    /// Sends what is new; true if there may be more at once.
+    /// Sends new records; returns true if more may be available immediately.
     async fn round(&mut self) -> Outcome<bool> {
         let now = SystemClock.elapsed();
         self.resting.retain(|_, until| *until > now);
@@ -213,7 +212,7 @@ impl Follower {
         }
     }
 
-    /// Finds the task that a path names. One that does not exist is reported, and looked for again later.
+    /// Finds the task named in a path. A task that does not exist is reported, and looked up again later.
     async fn find_task(&mut self, name: String) -> Outcome {
         let key = format!("task {name}");
         if self.resting.contains_key(&key) || self.tasks.contains_key(&name) {

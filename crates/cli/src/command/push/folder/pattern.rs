@@ -1,11 +1,11 @@
-//! Where the task and the run stand in the path of a log.
+//! The positions of the task and the run in the path of a log.
 
 use std::path::Path;
 use std::str::FromStr;
 
 use regex::Regex;
 
-/// The deepest folder that is looked into for a pattern with `**`.
+/// Maximum depth of folders that are searched for a pattern with `**`.
 const DEPTH_MAX: usize = 16;
 
 /// A pattern such as `{task}/{run}.log`.
@@ -14,21 +14,21 @@ pub(crate) struct PathPattern {
     text: String,
     regex: Regex,
     has_task: bool,
-    /// How many names a path has at most.
+    /// Maximum number of names in a path.
     depth: usize,
 }
 
-/// What the path of a log says.
+/// The task and the run in the path of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
-    /// The ID or the name of the task, unless that is given for all.
+    /// The ID or the name of the task, unless one task is given for all logs.
     pub(super) task: Option<String>,
-    /// The ID of the run, or a text that stands for it.
+    /// The ID of the run, or a text from which it is derived.
     pub(super) run: String,
 }
 
 impl PathPattern {
-    /// True if it says where the task stands.
+    /// Returns true if the pattern contains the task.
     pub(crate) fn has_task(&self) -> bool {
         self.has_task
     }
@@ -37,7 +37,7 @@ impl PathPattern {
         self.depth
     }
 
-    /// What a path relative to the folder says; none if it is not that of a log.
+    /// Returns the task and the run in a path relative to the folder; none if the path does not match.
     pub(super) fn read(&self, path: &Path) -> Option<Found> {
         let found = self.regex.captures(path.to_str()?)?;
         let text = |name: &str| found.name(name).map(|part| part.as_str().to_owned());

@@ -15,25 +15,25 @@ const HEAD_BYTES_MAX: u64 = 1_024;
 pub(super) const BATCH_BYTES: u64 = 1 << 20;
 /// Longest line; a longer one is divided. Unit: bytes.
 const LINE_BYTES_MAX: u64 = 8 << 20;
-/// How much of a log is looked at to detect its format. Unit: bytes.
+/// Number of bytes of a log that are inspected to detect its format.
 const DETECTION_BYTES: u64 = 64 << 10;
-/// Text without times is recognised after so many lines; earlier, a banner may precede the first time.
+/// Number of lines after which a text without times is recognised; before that, a banner may precede the first time.
 const DETECTION_LINES: usize = 50;
 
-/// A status that a text in a line ends the run with.
+/// A text that ends the run when it occurs in a line, and the status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EndMarker {
     pub(crate) text: String,
     pub(crate) status: RunStatus,
 }
 
-/// What a part of a log consists of.
+/// The records of a part of a log.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Part {
     /// NDJSON.
     pub(super) records: Vec<u8>,
     pub(super) count: u64,
-    /// Lines that are no records, and why the first is none.
+    /// Number of invalid lines, and the reason for the first.
     pub(super) invalid: u64,
     pub(super) why: Option<String>,
     /// The times of the first and the last record.
@@ -62,7 +62,7 @@ impl FollowedFormat {
     }
 }
 
-/// The hash of the first bytes of a file, and how many they are: those before `end`, up to a limit.
+/// Returns the hash of the first bytes of a file before `end`, up to a limit, and their number.
 pub(super) fn head(file: &mut File, end: u64) -> io::Result<(String, u64)> {
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(0))?;
@@ -75,7 +75,8 @@ pub(super) fn has_head(file: &mut File, state: &LogState) -> io::Result<bool> {
     Ok(head(file, state.head_bytes)? == (state.head.clone(), state.head_bytes))
 }
 
-/// The format of a log; an error for one that is not made of lines. None if it does not show yet, unless it `is_all`.
+/// Returns the format of a log; an error if it does not consist of lines; none if it cannot be detected yet and the log
+/// is not complete (`is_all`).
 pub(super) fn format_of(
     file: &mut File,
     settings: &ReadSettings,
@@ -102,8 +103,8 @@ pub(super) fn format_of(
     })
 }
 
-/// Where the next part of a log ends: at the beginning of the record that is not certainly complete, or at the end of the
-/// file if nothing is added to it any more (`is_quiet`), with the line that has no line break if it `is_final`.
+/// Returns the end of the next part of a log: the beginning of the record that may be incomplete, or the end of the
+/// file if nothing more is being added (`is_quiet`), including a last line without a line break if it `is_final`.
 pub(super) fn end_of_part(
     file: &mut File,
     state: &LogState,
@@ -140,7 +141,7 @@ pub(super) fn end_of_part(
     }
 }
 
-/// Reads the part of a log up to `end`. The same part gives the same records.
+/// Reads the part of a log up to `end`. The same part always yields the same records.
 pub(super) fn read_part(
     file: &mut File,
     state: &LogState,
@@ -174,7 +175,7 @@ pub(super) fn read_part(
     Ok(part)
 }
 
-/// Tells a reader the time of the record that the first lines may continue.
+/// Sets the time of the record that the first lines may continue.
 fn begin(reader: &mut LineReader, state: &LogState, format: FollowedFormat, settings: &ReadSettings) {
     let (FollowedFormat::Text, Some(ms)) = (format, state.last_time_ms) else { return };
     let mut dropped = Vec::new();

@@ -1,4 +1,4 @@
-//! Which logs a folder has, what of them is new, and what became of those that were rotated, truncated or deleted.
+//! Scans a folder: finds its logs and their new parts, and handles rotated, truncated and deleted files.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{File, Metadata, OpenOptions};
@@ -24,12 +24,12 @@ use crate::system::SystemClock;
 const ZSTD_LEVEL: i32 = 1;
 /// Batches that are sent in one round, in total. Unit: bytes.
 const ROUND_BYTES: u64 = 8 * BATCH_BYTES;
-/// Nothing was added to a file for so long: its last record is complete.
+/// Time without additions to a file after which its last record is complete.
 const QUIET: Duration = Duration::from_secs(1);
-/// A file that was renamed may still be written: it is read until nothing was added for so long, or for `--quiet` if that is
-/// shorter.
+/// A renamed file may still be written to: it is read until nothing was added for this time, or for `--quiet` if that
+/// is shorter.
 const ROTATED_STILL: Duration = Duration::from_secs(60);
-/// A file that has gone is forgotten after this time.
+/// Time after which a deleted file is removed from the checkpoint.
 const FORGET: Duration = Duration::from_secs(86_400);
 
 /// A batch that is ready to be sent.
@@ -42,7 +42,7 @@ pub(super) struct Prepared {
     pub(super) count: u64,
     /// The time of the first record of the run.
     pub(super) first: Option<Timestamp>,
-    /// The status that the run ends with now.
+    /// The status with which the run ends now.
     pub(super) status: Option<RunStatus>,
     /// The time of the last record of the run.
     pub(super) last: Option<Timestamp>,
@@ -50,20 +50,20 @@ pub(super) struct Prepared {
     after: LogState,
 }
 
-/// What was seen of a file, and when it last changed.
+/// The observed state of a file, and the time of its last change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileObservation {
     device: u64,
     inode: u64,
-    /// When the file was created, which tells it from another one that got its inode; none if the file system does not say.
-    /// Unit: epoch milliseconds.
+    /// Creation time of the file, which distinguishes it from a later file with the same inode; none if the file system
+    /// does not provide it. Unit: epoch milliseconds.
     born_ms: Option<i64>,
     size: u64,
     mtime: (i64, i64),
 }
 
 impl FileObservation {
-    /// True if it is the same file, whatever was written to it.
+    /// Returns true if it is the same file, regardless of its content.
     fn is_file(&self, device: u64, inode: u64, born_ms: Option<i64>) -> bool {
         let is_as_old = self.born_ms.is_none() || born_ms.is_none() || self.born_ms == born_ms;
         self.device == device && self.inode == inode && is_as_old
@@ -78,7 +78,7 @@ impl FileObservation {
     }
 }
 
-/// The file of a log whose name another file has taken over.
+/// The file of a log whose name is now that of another file.
 struct Rotated {
     /// None if it was never there.
     seen: Option<FileObservation>,
@@ -100,17 +100,17 @@ struct Watched {
     seen: FileObservation,
     /// By the clock of this process.
     changed: Duration,
-    /// True if nothing is new since it was looked at.
+    /// True if nothing was added since the last scan.
     is_done: bool,
 }
 
-/// The folder, and how far its logs are stored.
+/// The folder and the stored positions of its logs.
 pub(super) struct Scanner {
     settings: FolderSettings,
     checkpoint: Checkpoint,
     /// By path.
     watched: BTreeMap<PathBuf, Watched>,
-    /// Since when the file of a log is gone.
+    /// The time since which the file of a log is missing.
     gone: HashMap<String, Duration>,
     /// By the keys of their states.
     rotated: HashMap<String, Rotated>,
@@ -118,7 +118,7 @@ pub(super) struct Scanner {
     sending: HashMap<String, LogState>,
     /// Files that are not read, which are reported once.
     unreadable: BTreeSet<PathBuf>,
-    /// True if it was said that links are not followed.
+    /// True if it was reported that links are not followed.
     has_told_links: bool,
 }
 
@@ -147,7 +147,7 @@ impl Scanner {
         }
     }
 
-    /// Looks at all files. The names of tasks that paths name.
+    /// Scans all files. Returns the tasks named in paths.
     pub(super) fn look(&mut self) -> Outcome<Vec<String>> {
         let mut found = BTreeMap::new();
         let folder = self.settings.folder.clone();
@@ -188,12 +188,12 @@ impl Scanner {
         Ok(names.into_iter().collect())
     }
 
-    /// The next batches, one of each log at most; the checkpoint says what they are before they are sent.
+    /// Returns the next batches, at most one per log; they are recorded in the checkpoint before they are sent.
     pub(super) fn prepare(&mut self, tasks: &HashMap<String, TaskId>, resting: &[String]) -> Outcome<Vec<Prepared>> {
         self.note_files(tasks)?;
         let keys: Vec<String> = self.checkpoint.states.keys().cloned().collect();
         let (mut prepared, mut bytes, mut busy) = (Vec::new(), 0, BTreeSet::new());
-        // What was rotated away comes before what took its place.
+        // Rotated files precede the files that replaced them.
         let (rotated, current): (Vec<_>, Vec<_>) =
             keys.into_iter().partition(|key| self.checkpoint.states.get(key).is_some_and(|state| state.is_rotated));
         for key in rotated.into_iter().chain(current) {
@@ -225,7 +225,7 @@ impl Scanner {
         Ok(prepared)
     }
 
-    /// Takes over what is stored.
+    /// Records that a batch is stored.
     pub(super) fn stored(&mut self, keys: &[String]) -> Outcome {
         let mut changed = Vec::new();
         for key in keys {
@@ -245,7 +245,8 @@ impl Scanner {
         Ok(())
     }
 
-    /// The run of a log has ended, which the other files of a rotated log need not do again. The keys that changed.
+    /// Records that the run of a log has ended, so that the other files of a rotated log do not end it again. Returns
+    /// the keys that changed.
     fn note_end(&mut self, key: &str, ended: &LogState) -> Vec<String> {
         let mut changed = Vec::new();
         for (other, state) in &mut self.checkpoint.states {
@@ -261,7 +262,7 @@ impl Scanner {
         changed
     }
 
-    /// Finds new files, and those that have taken the place of others.
+    /// Finds new files, and files that replaced others.
     fn note_files(&mut self, tasks: &HashMap<String, TaskId>) -> Outcome {
         let mut changed = Vec::new();
         let (known, new): (Vec<_>, Vec<_>) = self
@@ -270,7 +271,7 @@ impl Scanner {
             .filter(|(_, watched)| !watched.is_done)
             .map(|(path, watched)| (path.clone(), watched.seen))
             .partition(|(path, _)| self.checkpoint.states.contains_key(&key_of(path)));
-        // A file whose name another one took over may be found under a name that is new.
+        // A file whose name is now that of another file may be found under a new name.
         for (path, seen) in known.into_iter().chain(new) {
             let key = key_of(&path);
             let before = self.checkpoint.states.get(&key).cloned();
@@ -278,7 +279,7 @@ impl Scanner {
                 match self.is_same(state, seen) {
                     Ok(true) => continue,
                     Ok(false) => changed.extend(self.rotate(&key, state.clone())),
-                    // It has just been moved or deleted; the next round sees that.
+                    // It has just been moved or deleted; the next round detects that.
                     Err(_) => continue,
                 }
             }

@@ -1,4 +1,4 @@
-//! What a folder is followed with, and the names of what is in it.
+//! Settings for following a folder, and the names of its runs and logs.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::system::SystemRandom;
 pub(crate) struct FolderSettings {
     pub(crate) folder: PathBuf,
     pub(crate) pattern: PathPattern,
-    /// The file that keeps how far each log is stored; none for the usual one.
+    /// The checkpoint file; none for the default.
     pub(crate) checkpoint: Option<PathBuf>,
     /// The task of all runs; none if paths name it.
     pub(crate) task: Option<TaskId>,
@@ -27,12 +27,12 @@ pub(crate) struct FolderSettings {
     /// The status of a run that has ended without a marker; none if such runs do not end.
     pub(crate) finish: Option<RunStatus>,
     pub(crate) end_markers: Vec<EndMarker>,
-    /// How long nothing is added to the log of a run that has ended.
+    /// Time without additions to a log after which its run has ended.
     pub(crate) quiet: Duration,
     pub(crate) interval: Duration,
 }
 
-/// The ID of the run that a text in a path stands for.
+/// Returns the ID of the run that is derived from a text in a path.
 pub(super) fn run_id(task: &str, text: &str) -> RunId {
     struct Digested([u8; 16]);
     impl Random for Digested {
