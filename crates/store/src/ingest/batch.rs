@@ -1,8 +1,8 @@
 //! Batches: how records are stored.
 //!
 //! A batch is stored completely or not at all. A batch that fits into one segment is committed together with others
-//! ([`crate::ingest::commit`]) and shares an object and a transaction with them; a larger batch is written to segment
-//! objects of its own while it arrives. One transaction adds batches, segments, slices and the counts of the runs;
+//! ([`crate::ingest::commit`]) and shares an object and a transaction with them; a larger batch is written to its own
+//! segment objects while it is received. One transaction adds batches, segments, slices and the counts of the runs;
 //! only then are the batches acknowledged. A batch with the id of an earlier one is compared with it and not stored
 //! again.
 
@@ -32,7 +32,7 @@ pub struct BatchWriter {
     /// The batch with the same id that is stored already.
     stored_before: Option<BatchRow>,
     digest: Sha256,
-    /// Bytes that are not in the digest yet, of a batch with an id.
+    /// Bytes of a batch with an id that are not in the digest yet.
     undigested: Vec<u8>,
     records: u64,
     severities: SeverityCounts,
@@ -44,7 +44,7 @@ pub struct BatchWriter {
     segments: SegmentWriter,
 }
 
-/// How many bytes are added to the digest at a time. Unit: bytes.
+/// Number of bytes that are added to the digest at a time.
 const DIGEST_BYTES: usize = 4 << 10;
 
 impl Ingest {
@@ -60,9 +60,9 @@ impl Ingest {
         begun.into_iter().next().ok_or_else(|| no_such_run(run_id))
     }
 
-    /// Begins a batch of records of each of several runs, in their order. What is stored already is looked for with one
-    /// query for some hundreds of batches. Whether the runs exist shows when the batches are committed: to be committed
-    /// together, they should be at the same time.
+    /// Begins a batch of records of each of several runs, in their order. Batches that are already stored are looked up
+    /// with one query for a few hundred batches. Whether the runs exist is checked when the batches are committed.
+    /// Commit them concurrently, so that they are committed together.
     ///
     /// `Invalid`: an id is empty, too long or not printable.
     pub async fn begin_batches(&self, batches: &[(RunId, Option<&str>)]) -> Result<Vec<BatchWriter>> {
@@ -81,7 +81,7 @@ impl Ingest {
     }
 
     /// Begins a batch that is stored only if the run's log still has as many records as now; returns that number too.
-    /// Otherwise `commit` fails with `Conflict`. Use it to store what a log lacks. `NotFound`: no such run.
+    /// Otherwise `commit` fails with `Conflict`. Used to store the missing records of a log. `NotFound`: no such run.
     pub async fn begin_next_batch(&self, run_id: RunId) -> Result<(BatchWriter, u64)> {
         let records = self.runs().brief(run_id).await?.ok_or_else(|| no_such_run(run_id))?.records;
         Ok((BatchWriter { after: Some(records), ..self.batch(run_id) }, records))
@@ -126,7 +126,7 @@ impl BatchWriter {
         }
         let bytes = memory_of(record);
         if !self.reservation.try_grow(self.pending_bytes + bytes) {
-            // Where memory is short, what is there is written instead of kept, unless it is hardly anything.
+            // If memory is short, pending records are written instead of kept, unless they are very few.
             if self.pending_bytes >= limits::EARLY_SEGMENT_BYTES {
                 self.write_segment().await?;
                 self.segments.settle().await?;
@@ -141,7 +141,7 @@ impl BatchWriter {
         Ok(())
     }
 
-    /// Records that were added so far.
+    /// Returns the number of records added so far.
     pub fn records(&self) -> u64 {
         self.records
     }
@@ -175,7 +175,7 @@ impl BatchWriter {
         self.ingest.commit_segments(self.segments, self.run_id, name, self.after, self.severities).await
     }
 
-    /// Abandons the batch and removes what was written of it.
+    /// Abandons the batch and removes the objects written for it.
     pub async fn abort(self) {
         self.segments.remove().await;
     }
@@ -209,7 +209,7 @@ pub(crate) fn write_digest(out: &mut Vec<u8>, record: &Record) -> Result<()> {
     for text in texts_of(record) {
         write_text(out, text);
     }
-    // The values alone: the digest of a batch does not depend on the version that stores it.
+    // Only the values: the digest of a batch does not depend on the version of Runlog that stores it.
     let extra = record.extra.as_deref().map(|extra| serde_json::to_string::<Map<String, Value>>(extra)).transpose();
     let extra = extra.map_err(|_| Error::invalid("a field of a record has no JSON form"))?;
     write_text(out, extra.as_deref());

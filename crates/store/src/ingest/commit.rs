@@ -1,4 +1,4 @@
-//! Group commit: batches that arrive at the same time become one object and one transaction.
+//! Group commit: batches that arrive at the same time are stored in one object and one transaction.
 //!
 //! A commit mostly waits for the disk, so one commit takes all batches that have arrived. Several groups may be
 //! committed concurrently; the catalog orders them. The memory of waiting batches is bounded: when it is used up, new
@@ -50,7 +50,7 @@ impl Ingest {
     }
 }
 
-/// What a transaction adds to a run.
+/// The additions of a transaction to a run.
 #[derive(Debug, Default)]
 struct RunAddition {
     records: u64,
@@ -63,13 +63,13 @@ struct RunAddition {
 /// The result of a transaction.
 enum Attempt {
     Done,
-    /// Nothing was written, because a part of it cannot be.
+    /// Nothing was written, because a part cannot be written.
     Refused(Refusal),
     /// Nothing was written, because the segments had been swept.
     Swept,
 }
 
-/// What cannot be written.
+/// The parts of a transaction that cannot be written.
 #[derive(Debug, Default)]
 struct Refusal {
     /// Runs that do not exist.
@@ -104,7 +104,7 @@ pub(crate) struct BatchRow {
 }
 
 impl Ingest {
-    /// Those of the batches, by run and id, that are stored already.
+    /// Returns the batches that are already stored, by run and id.
     pub(crate) async fn stored_before(&self, named: &[(RunId, String)]) -> Result<HashMap<(RunId, String), BatchRow>> {
         let mut stored = HashMap::new();
         for some in named.chunks(limits::GROUP_BATCHES_MAX) {
@@ -148,7 +148,7 @@ impl Ingest {
                 let answer = refusal.of(run_id, batch.as_ref(), after);
                 answer.unwrap_or_else(|| Err(no_such_run(run_id))).map(|(stored, _)| stored)
             }
-            // It is not certain that nothing was committed, so the objects stay; the sweep knows.
+            // The transaction may have been committed, so the objects are kept; the sweep removes them if it was not.
             Err(error) => Err(error),
         }
     }
@@ -165,14 +165,15 @@ impl Ingest {
         }
     }
 
-    /// Commits batches, and retries without those that turn out to be stored already.
+    /// Commits batches, and retries without those that are found to be stored already.
     async fn commit_batches(&self, group: Vec<WaitingBatch>) {
         let mut parts: Vec<QueuedBatch> = Vec::with_capacity(group.len());
         let mut waiters: Vec<oneshot::Sender<_>> = Vec::with_capacity(group.len());
-        // The same batch over two connections at once: the first is stored, the other one has its answer.
+        // The same batch over two connections at the same time: the first is stored, and the other gets the same
+        // answer.
         let mut named: HashMap<(RunId, String), usize> = HashMap::new();
         let mut twins: Vec<(usize, RunId, BatchKey, oneshot::Sender<_>)> = Vec::new();
-        // Of two that ask for the same state of a log, the first one changes it.
+        // Of two batches that require the same state of a log, only the first can be stored.
         let mut changed: BTreeSet<RunId> = BTreeSet::new();
         for (part, waiter) in group {
             if part.after.is_some() && !changed.insert(part.run_id) {
@@ -201,7 +202,7 @@ impl Ingest {
             let _ = waiter.send(outcome);
         }
         for (waiter, outcome) in waiters.into_iter().zip(outcomes) {
-            // The caller may be gone.
+            // The caller may have stopped waiting.
             let _ = waiter.send(outcome.map(|(stored, _)| stored));
         }
     }
@@ -300,7 +301,8 @@ impl Ingest {
         segments: &[NewSegment],
         additions: &BTreeMap<RunId, RunAddition>,
     ) -> Result<Attempt> {
-        // Whichever node commits, batches of a run are counted one after another; all lock runs in the same order.
+        // Batches of a run are counted one after another, regardless of the node that commits them; all transactions
+        // lock runs in the same order.
         let runs = self.lock_runs(&mut transaction, additions.keys()).await?;
         let mut refusal = Refusal { stored: stored_batches(&mut transaction, additions).await?, ..Refusal::default() };
         for (run_id, addition) in additions {
@@ -361,7 +363,7 @@ impl Ingest {
         segments: &[NewSegment],
     ) -> Result<()> {
         let now = self.core.now();
-        // A day whole, so that the row is not indexed anew with every batch.
+        // Rounded up to a day, so that the index entry of the row does not change with every batch.
         let seal_idle_at = (now.plus_millis(limits::IDLE_SEAL_MS).as_millis() / limits::DAY_MS + 1) * limits::DAY_MS;
         let seal_ended_at = now.plus_millis(self.core.settings().settle_ms).as_millis();
         // The size of the rows of each run, and the time of the first one.
@@ -404,8 +406,8 @@ impl Ingest {
                     severity_fatal = runs.severity_fatal + added.severity_fatal,
                     seal_at = CASE WHEN added.records > 0 AND (runs.seal_at IS NULL OR runs.seal_at > ",
         );
-        // What is due stays due: a deleted log lies in an object until the others in it are sealed, however often one of them
-        // is pushed to.
+        // A due run stays due: a deleted log remains in its object until the other logs in it are sealed, regardless of
+        // how often records are pushed to one of them.
         updating.push_bind(now.as_millis());
         updating.push(") THEN added.seal_at ELSE runs.seal_at END, last_record_stored_at = ");
         updating.push_bind(now.as_millis()).push(" FROM added WHERE runs.id = added.id");
@@ -421,7 +423,7 @@ impl Ingest {
 }
 
 impl BatchRow {
-    /// The answer to a repeated batch of this key.
+    /// Returns the answer to a repeated batch with this key.
     pub(crate) fn repeated(&self, run_id: RunId, name: Option<&BatchKey>) -> Result<StoredBatch> {
         match name {
             Some(name) if name.digest != self.digest => {
@@ -440,8 +442,8 @@ impl Refusal {
         self.missing.is_empty() && self.changed.is_empty() && self.stored.is_empty()
     }
 
-    /// What the refusal means for a batch, with the digest of what is stored; `None` when the batch itself could be
-    /// written.
+    /// Returns the result of the refusal for a batch, with the digest of the stored batch; `None` if the batch itself
+    /// could be written.
     fn of(&self, run_id: RunId, batch: Option<&BatchKey>, after: Option<u64>) -> Option<Result<(StoredBatch, String)>> {
         if self.missing.contains(&run_id) {
             return Some(Err(no_such_run(run_id)));
@@ -472,7 +474,7 @@ async fn set_start(connection: &mut Connection, run_id: RunId, first_time: i64) 
     Ok(())
 }
 
-/// Those of the batches that are stored already.
+/// Returns the batches that are already stored.
 async fn stored_batches(
     connection: &mut Connection,
     additions: &BTreeMap<RunId, RunAddition>,
@@ -483,7 +485,7 @@ async fn stored_batches(
     read_stored_batches(looking.build_query_as().fetch_all(connection).await?)
 }
 
-/// Selects batches by run and id; none if there are none.
+/// Selects batches by run and id; `None` without batches.
 fn select_batches<'b>(named: impl Iterator<Item = (RunId, &'b str)>) -> Option<Sql> {
     let mut looking =
         Sql::new("SELECT run_id, batch_id, digest, records FROM batches WHERE (run_id, batch_id) IN (VALUES ");

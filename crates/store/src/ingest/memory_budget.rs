@@ -1,4 +1,5 @@
-//! Memory that is shared: each task reserves a part of it, in steps, and releases what it does not need any more.
+//! Shared memory budgets: each task reserves a part of a budget, in steps, and releases the memory that it no longer
+//! needs.
 
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use runlog_model::planted;
 
 use crate::sync::{Arc, OwnedSemaphorePermit, Semaphore, timeout_while_running};
 
-/// Memory of which tasks reserve parts.
+/// An amount of memory of which tasks reserve parts.
 #[derive(Debug)]
 pub struct MemoryBudget {
     /// Unit: steps.
@@ -26,30 +27,30 @@ pub struct MemoryReservation {
 }
 
 impl MemoryBudget {
-    /// A budget of this number of bytes, rounded down to whole steps; at least one step.
+    /// Creates a budget of this number of bytes, rounded down to whole steps; at least one step.
     pub fn new(bytes: usize, step_bytes: usize) -> Self {
         let steps = (bytes / step_bytes).clamp(1, Semaphore::MAX_PERMITS);
         Self { free: Arc::new(Semaphore::new(steps)), steps, step_bytes }
     }
 
-    /// All of it, reserved or not. Unit: bytes.
+    /// Returns the size of the budget, reserved or not. Unit: bytes.
     pub fn bytes(&self) -> usize {
         self.steps.saturating_mul(self.step_bytes)
     }
 
-    /// What is reserved. Unit: bytes.
+    /// Returns the reserved memory. Unit: bytes.
     pub fn reserved_bytes(&self) -> usize {
         self.steps.saturating_sub(self.free.available_permits()).saturating_mul(self.step_bytes)
     }
 
-    /// An empty reservation.
+    /// Creates an empty reservation.
     pub fn reservation(&self) -> MemoryReservation {
         MemoryReservation { free: Arc::clone(&self.free), permit: None, step_bytes: self.step_bytes }
     }
 }
 
 impl MemoryReservation {
-    /// What it has reserved. Unit: bytes.
+    /// Returns the size of the reservation. Unit: bytes.
     pub fn bytes(&self) -> usize {
         self.steps().saturating_mul(self.step_bytes)
     }
@@ -62,7 +63,7 @@ impl MemoryReservation {
 
     /// Reserves memory for this number of bytes in total, and waits until it is free; false if that takes too long.
     ///
-    /// Two reservations that are not empty and wait for more may wait for each other.
+    /// Two nonempty reservations that wait for more memory may wait for each other.
     pub async fn grow(&mut self, bytes: usize, wait_max: Duration) -> bool {
         let missing = self.missing_steps(bytes);
         if missing == 0 {
@@ -73,14 +74,14 @@ impl MemoryReservation {
         self.add(acquired.ok().and_then(Result::ok))
     }
 
-    /// Releases what is not needed for this number of bytes.
+    /// Releases memory that exceeds this number of bytes.
     pub fn shrink(&mut self, bytes: usize) {
         let surplus = self.steps().saturating_sub(bytes.div_ceil(self.step_bytes));
         // The part that is split off is released here.
         drop(self.permit.as_mut().and_then(|permit| permit.split(surplus)));
     }
 
-    /// Passes what is reserved on to another owner.
+    /// Moves the reserved memory to a new reservation.
     pub fn take(&mut self) -> Self {
         if planted::is("memory-released-twice") {
             self.free.add_permits(self.steps());

@@ -1,4 +1,4 @@
-//! Records in: batches, and the group commit that stores them.
+//! Ingestion of records: batches, and the group commit that stores them.
 
 pub(crate) mod batch;
 pub(crate) mod commit;

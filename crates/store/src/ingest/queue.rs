@@ -77,7 +77,7 @@ impl CommitQueue {
         (self.memory.reserved_bytes(), self.memory.bytes())
     }
 
-    /// Begins a batch without memory.
+    /// Begins a batch with no memory reserved.
     pub(crate) fn begin(&self) -> BatchReservation {
         let number = self.open_batches.next.fetch_add(1, Ordering::Relaxed);
         self.open_batches.begun().insert(number, Instant::now());
@@ -95,7 +95,7 @@ impl CommitQueue {
         self.groups.take_group(|waiting| waiting.iter().take(limits::GROUP_BATCHES_MAX).take_while(fits).count())
     }
 
-    /// True when a batch was begun a moment ago and has not arrived. Slower batches are not waited for.
+    /// Returns true if a batch was begun very recently and has not been received. Slower batches are not awaited.
     pub(super) fn expects_more_batches(&self) -> bool {
         self.open_batches
             .begun()
@@ -111,17 +111,18 @@ impl OpenBatches {
 }
 
 impl BatchReservation {
-    /// The batch has arrived and waits for its commit.
+    /// Marks the batch as received: it now waits for its commit.
     pub(super) fn mark_received(&self) {
         self.open_batches.begun().remove(&self.number);
     }
 
-    /// Reserves memory for this many bytes in all; false when it is not available.
+    /// Reserves memory for this number of bytes in total; false if it is not available.
     pub(crate) fn try_grow(&mut self, bytes: usize) -> bool {
         self.memory.try_grow(bytes)
     }
 
-    /// Reserves memory for this many bytes in all, and waits for it for a while. `Busy`: it did not become available.
+    /// Reserves memory for this number of bytes in total, waiting up to [`limits::MEMORY_WAIT_MS`]. Fails with `Busy`
+    /// if it does not become available.
     pub(crate) async fn grow(&mut self, bytes: usize) -> Result<()> {
         match self.memory.grow(bytes, Duration::from_millis(limits::MEMORY_WAIT_MS)).await {
             true => Ok(()),
@@ -129,7 +130,7 @@ impl BatchReservation {
         }
     }
 
-    /// Passes the reserved memory on to the owner of the records.
+    /// Moves the reserved memory to the owner of the records.
     pub(crate) fn take(&mut self) -> MemoryReservation {
         self.memory.take()
     }

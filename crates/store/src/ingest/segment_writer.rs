@@ -17,11 +17,11 @@ use crate::segment;
 use crate::segment::columns::RecordColumns;
 use crate::{failpoint, limits};
 
-/// Writes segment objects that no row names yet.
+/// Writes segment objects that no row of the catalog refers to yet.
 pub(crate) struct SegmentWriter {
     core: Core,
     pub(super) segments: Vec<NewSegment>,
-    /// The segment that is encoded and written while more records arrive.
+    /// The segment that is being encoded and written while more records arrive.
     under_way: Option<JoinHandle<Result<NewSegment>>>,
     /// When the intents of the segments were last made or renewed.
     renewed_at: Timestamp,
@@ -75,7 +75,7 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Removes the objects again; only while no row can name them.
+    /// Removes the written objects. Use it only while no row can refer to them.
     pub(crate) async fn remove(mut self) {
         if let Err(error) = self.settle().await {
             warn!(%error, "an object of a batch that was given up could not be written either");
@@ -87,7 +87,7 @@ impl SegmentWriter {
         self.segments.iter().map(|segment| segment.object_key.clone()).collect()
     }
 
-    /// Renews old intents, so that a batch may take as long as it likes.
+    /// Renews old intents, so that the duration of a batch is not limited.
     async fn renew_if_old(&mut self) -> Result<()> {
         let now = self.core.now();
         if now.millis_since(self.renewed_at).abs() < limits::INTENTS_RENEW_MS {
@@ -101,7 +101,7 @@ impl SegmentWriter {
     }
 }
 
-/// Writes a segment object after its intent. The object is written before its row: a row must not name a missing
+/// Writes a segment object after its intent. The object is written before its row: a row must not refer to a missing
 /// object.
 async fn write_segment(core: &Core, runs: Vec<(RunId, Vec<Arc<RecordColumns>>)>) -> Result<NewSegment> {
     let encoding = move || {
