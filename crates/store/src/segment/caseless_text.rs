@@ -7,7 +7,7 @@ use regex::bytes::{Regex, RegexBuilder};
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::{canonical_combining_class, compose};
 
-/// Most marks of a letter of which all orders are looked for; with more, only the normal forms are.
+/// Maximum number of marks of a letter whose orders are all searched for; with more marks, only the normal forms are.
 const MARKS_MAX: usize = 3;
 
 /// A text that is found in any case and in any canonically equivalent form: `é` as one character or as `e` with an accent.
@@ -24,7 +24,7 @@ impl FromStr for CaselessText {
 
     fn from_str(text: &str) -> Result<Self, CaselessTextError> {
         let mut expression = in_each_form(text);
-        // No form of an equivalent text has a character such as U+F900, which is always replaced by another.
+        // The normal forms of a text never contain a character such as U+F900, which normalisation always replaces.
         if !text.nfc().eq(text.chars()) && !text.nfd().eq(text.chars()) {
             expression = format!("(?:{}|{expression})", regex::escape(text));
         }
@@ -34,17 +34,17 @@ impl FromStr for CaselessText {
 }
 
 impl CaselessText {
-    /// The first place from this byte on. It may end within a letter: see [`continues_letter`].
+    /// Returns the first match from this byte on. It may end within a letter: see [`continues_letter`].
     pub(crate) fn find_at(&self, text: &[u8], at: usize) -> Option<Range<usize>> {
         self.0.find_at(text, at).map(|found| found.range())
     }
 
-    /// All places, which may end within a letter.
+    /// Returns all matches, which may end within a letter.
     pub(crate) fn find_iter<'t>(&'t self, text: &'t [u8]) -> impl Iterator<Item = Range<usize>> + 't {
         self.0.find_iter(text).map(|found| found.range())
     }
 
-    /// The end of the first place from this byte on that does not end within a letter.
+    /// Returns the end of the first match from this byte on that does not end within a letter.
     pub(crate) fn end_after(&self, text: &[u8], mut at: usize) -> Option<usize> {
         loop {
             let found = self.find_at(text, at)?;
@@ -56,7 +56,8 @@ impl CaselessText {
     }
 }
 
-/// Whether a text begins with what belongs to the letter before it: a combining mark, or the rest of a Hangul syllable.
+/// Returns true if a text begins with a part of the letter before it: a combining mark, or the rest of a Hangul
+/// syllable.
 pub(crate) fn continues_letter(text: &[u8]) -> bool {
     // These are beyond ASCII, as are all bytes within a character.
     if text.first().is_none_or(|byte| *byte < 0x80) {
@@ -66,7 +67,7 @@ pub(crate) fn continues_letter(text: &[u8]) -> bool {
     next.is_some_and(|next| canonical_combining_class(next) != 0 || matches!(next, '\u{1160}'..='\u{11ff}'))
 }
 
-/// A regular expression for a text in each of its forms, letter by letter.
+/// Returns a regular expression for a text in each of its forms, letter by letter.
 fn in_each_form(text: &str) -> String {
     let mut expression = String::new();
     let mut letter = String::new();
@@ -81,7 +82,7 @@ fn in_each_form(text: &str) -> String {
     expression
 }
 
-/// Adds the forms of a letter with its marks, of which this is the decomposed one.
+/// Adds the forms of a letter with its marks. `letter` is the decomposed form.
 fn push_forms(expression: &mut String, letter: &str) {
     let mut characters = letter.chars();
     let Some(base) = characters.next() else { return };
@@ -111,7 +112,7 @@ fn push_forms(expression: &mut String, letter: &str) {
     }
 }
 
-/// All orders of a few marks.
+/// Returns all orders of a few marks.
 fn orders(marks: &[char]) -> Vec<Vec<char>> {
     if marks.is_empty() {
         return vec![Vec::new()];

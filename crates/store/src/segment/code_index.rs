@@ -1,10 +1,10 @@
 //! The index of the codes in a sealed file: for each code, the row groups with a message that contains it.
 //!
-//! A code is a word of at least three ASCII letters with a number directly behind it or behind one or two signs: `ORA-00942`,
-//! `status=404`, `tDBOutput_2`, `port 5432`. The index holds the last letters of the word and the first digits of the
-//! number, so that it answers which row groups cannot contain a text with a code of which other numbers are frequent.
-//! Words with many different numbers (`read 48112`) are in it without them: each of their row groups may match.
-//! Decision 0013 has the reasons and the sizes.
+//! A code is a word of at least three ASCII letters with a number directly behind it or behind one or two signs:
+//! `ORA-00942`, `status=404`, `tDBOutput_2`, `port 5432`. The index holds the last letters of the word and the first
+//! digits of the number, so that it excludes row groups that cannot contain a text with a code, even if the word of the
+//! code is frequent with other numbers. Words with many different numbers (`read 48112`) are indexed without the
+//! numbers: each of their row groups may match. Decision 0013 has the reasons and the sizes.
 
 use std::collections::HashMap;
 
@@ -15,14 +15,14 @@ use crate::limits;
 /// The entry of a footer with the place of the index in the file.
 pub(crate) const METADATA_KEY: &str = "runlog.codes";
 
-/// More letters of a word than its last are not in the index.
+/// Only this number of letters at the end of a word is in the index.
 const LETTERS_MAX: usize = 16;
 /// Signs between word and number. None of them is a part of another character in any Unicode normal form.
 const SIGNS: &[u8] = b"-_ =:./#(";
 const SIGNS_MAX: usize = 2;
-/// More digits of a number than its first are not in the index.
+/// Only this number of digits at the beginning of a number is in the index.
 const DIGITS_MAX: usize = 6;
-/// A word with more different numbers is in the index without them.
+/// A word with more different numbers is indexed without its numbers.
 const NUMBERS_MAX: usize = 32;
 /// Stands for all numbers of a word.
 const ANY_NUMBER: u8 = b'*';
@@ -37,7 +37,7 @@ pub(crate) struct CodeIndexWriter {
     not_indexed: RowGroups,
 }
 
-/// The first digits of a number and a boundary, or a cut where more follow; the rest is 0.
+/// The first digits of a number, followed by a boundary, or by a cut if more digits follow; the rest is 0.
 type Head = [u8; DIGITS_MAX + 1];
 
 enum Numbers {
@@ -51,7 +51,7 @@ pub(crate) struct CodeIndex(TermList);
 /// A code in a text that is searched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NeededCode {
-    /// The word, as far as the text has it, and the signs behind it.
+    /// The part of the word that the text contains, and the signs after the word.
     word: Vec<u8>,
     /// The first digits of the number, with their boundary if the text has it.
     number: Vec<u8>,
@@ -78,7 +78,7 @@ impl CodeIndexWriter {
     }
 
     fn add_number(&mut self, word: &[u8], head: Head, row_group: usize) {
-        // What a word takes at most with its first number, or a number with its word.
+        // The maximum size of a word with its first number, or of a further number of a word.
         let is_full = self.text_bytes + word.len() + head.len() > limits::CODE_INDEX_TEXT_BYTES_MAX;
         let Some(numbers) = self.numbers.get_mut(word) else {
             if is_full {
@@ -131,7 +131,7 @@ impl CodeIndex {
         TermList::read(bytes).map(Self)
     }
 
-    /// The row groups that may contain what needs these codes.
+    /// Returns the row groups that may contain a text with these codes.
     pub(crate) fn row_groups_with(&self, needed: &[NeededCode]) -> RowGroups {
         let mut all = self.0.all();
         for NeededCode { word, number } in needed {

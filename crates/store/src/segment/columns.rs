@@ -1,5 +1,5 @@
-//! Records as columns, waiting for their segment: this takes less memory than records, and no work is left to encode
-//! them.
+//! Records as columns before they are written to a segment: columns take less memory than records, and are ready to be
+//! encoded.
 
 use arrow_array::builder::StringBuilder;
 use arrow_array::{Array, ArrayRef, StringArray, UInt32Array};
@@ -67,7 +67,7 @@ impl ColumnBuilder {
         RecordColumns { times: self.times, texts: std::array::from_fn(|index| self.texts[index].finish()) }
     }
 
-    /// The columns; the builder is empty again, with the same capacity.
+    /// Returns the columns and empties the builder, which keeps its capacity.
     pub(crate) fn take(&mut self) -> RecordColumns {
         let rows = self.times.len();
         let room = |text: &StringBuilder| StringBuilder::with_capacity(rows, text.values_slice().len());
@@ -77,7 +77,7 @@ impl ColumnBuilder {
     }
 }
 
-/// The text columns of a record, without the extra fields.
+/// Returns the text columns of a record, without the extra fields.
 pub(crate) fn texts_of(record: &Record) -> [Option<&str>; TEXTS - 1] {
     [
         record.severity.as_deref(),
@@ -89,7 +89,7 @@ pub(crate) fn texts_of(record: &Record) -> [Option<&str>; TEXTS - 1] {
     ]
 }
 
-/// The bytes that a record takes in its columns.
+/// Returns the number of bytes that a record takes in its columns.
 pub(crate) fn memory_of(record: &Record) -> usize {
     let texts: usize = texts_of(record).into_iter().flatten().map(str::len).sum();
     let extra = record
@@ -97,11 +97,11 @@ pub(crate) fn memory_of(record: &Record) -> usize {
         .as_deref()
         .map_or(0, |extra| extra.spelling_bytes() + extra.iter().map(memory_of_field).sum::<usize>());
     let bytes = texts + extra;
-    // The time, the offsets, and the room that growing columns keep.
+    // The time, the offsets, and the spare capacity of growing columns.
     8 + 4 * TEXTS + bytes + bytes / 4
 }
 
-/// About as many bytes as a field takes as JSON.
+/// Returns the approximate number of bytes that a field takes as JSON.
 fn memory_of_field((name, value): (&String, &Value)) -> usize {
     name.len() + 4 + memory_of_value(value)
 }
@@ -127,7 +127,7 @@ pub(crate) fn concatenated(parts: &[&RecordColumns]) -> Result<RecordColumns> {
 }
 
 impl RecordColumns {
-    /// The rows in this order.
+    /// Returns the rows in this order.
     pub(crate) fn reordered(&self, order: &[u32]) -> Result<Self> {
         let indices = UInt32Array::from(order.to_vec());
         let times = order.iter().map(|row| self.times[*row as usize]).collect();

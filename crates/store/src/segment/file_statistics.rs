@@ -1,4 +1,4 @@
-//! Bounds and counts of the columns of a sealed file, for engines that plan a query without opening it.
+//! Bounds and counts of the columns of a sealed file, for engines that plan a query without opening the file.
 
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, Int64Array, LargeStringArray, PrimitiveArray, RecordBatch, StringArray};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct FileStatistics {
     /// In the order of the columns.
     pub(crate) columns: Vec<ColumnStatistics>,
-    /// Where each row group begins. Unit: bytes.
+    /// The offset of each row group. Unit: bytes.
     pub(crate) row_groups: Vec<i64>,
 }
 
@@ -20,11 +20,11 @@ pub(crate) struct ColumnStatistics {
     /// Compressed.
     pub(crate) bytes: i64,
     pub(crate) nulls: i64,
-    /// The least and the greatest value; absent if there is none, or if they are of no use.
+    /// The least and the greatest value; absent if there is none, or if the bounds are not useful.
     pub(crate) bounds: Option<(Bound, Bound)>,
 }
 
-/// A value that is a bound: of a time, in microseconds.
+/// A bound of a column. Bounds of times are in microseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Bound {
@@ -36,12 +36,12 @@ pub(crate) enum Bound {
 #[derive(Debug)]
 pub(crate) struct FileStatisticsBuilder {
     columns: Vec<ColumnStatistics>,
-    /// Whether the bounds of each column are of use.
+    /// Whether the bounds of each column are useful.
     has_bounds: Vec<bool>,
 }
 
 impl FileStatisticsBuilder {
-    /// Of a file with so many columns; says for each whether its bounds are of use.
+    /// Creates a builder for a file. `has_bounds` has an item for each column: whether its bounds are useful.
     pub(crate) fn new(has_bounds: impl IntoIterator<Item = bool>) -> Self {
         let has_bounds: Vec<bool> = has_bounds.into_iter().collect();
         Self { columns: vec![ColumnStatistics::default(); has_bounds.len()], has_bounds }
@@ -76,7 +76,7 @@ impl FileStatisticsBuilder {
 }
 
 impl FileStatistics {
-    /// Adds what the footer of the file says of its row groups.
+    /// Adds the statistics of the row groups in the footer of the file.
     pub(crate) fn add_row_groups(&mut self, row_groups: &[RowGroupMetaData]) {
         for group in row_groups {
             for (column, statistics) in group.columns().iter().zip(&mut self.columns) {

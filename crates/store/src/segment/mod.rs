@@ -1,4 +1,4 @@
-//! Segments: objects of records as Parquet, written and read. Nothing here knows of the catalog's other rows.
+//! Segments: objects of records as Parquet, written and read. This module does not depend on the catalog's other rows.
 
 pub(crate) mod caseless_text;
 pub(crate) mod code_index;

@@ -1,6 +1,6 @@
 //! Reading segments: some rows of some columns, without the rest.
 //!
-//! A small object is read whole; of a large one, only the bytes of the pages that are needed. What was read to open a
+//! A small object is read whole; of a large one, only the bytes of the required pages are read. The data read to open a
 //! segment is cached in memory: objects never change.
 
 use std::ops::Range;
@@ -47,7 +47,7 @@ pub(crate) struct Segments {
 }
 
 impl Segments {
-    /// The same segments, decoded on each of some pools.
+    /// Creates a reader for each of some pools. The readers share the cache, and each decodes on its pool.
     pub(crate) fn for_each<const N: usize>(
         pools: &[CpuPool; N],
         catalog: &Catalog,
@@ -150,7 +150,7 @@ impl SegmentFile {
         Ok(file)
     }
 
-    /// The same without the bytes of a small object, which are read when they are needed.
+    /// Returns the segment without the cached bytes of a small object, which are then read when they are needed.
     pub(crate) fn read_on_demand(self, objects: &Arc<dyn ObjectStore>) -> Self {
         let bytes = match self.source.bytes {
             SourceBytes::Memory(bytes) => {
@@ -161,12 +161,12 @@ impl SegmentFile {
         Self { source: Source { bytes, ..self.source }, ..self }
     }
 
-    /// True when both are the same open segment.
+    /// Returns true if both are the same open segment.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(self.footer.metadata(), other.footer.metadata())
     }
 
-    /// The memory that it takes. Unit: bytes.
+    /// Returns the memory that it takes. Unit: bytes.
     fn memory_bytes(&self) -> usize {
         let bytes = match &self.source.bytes {
             SourceBytes::Memory(bytes) => bytes.len(),
@@ -176,7 +176,7 @@ impl SegmentFile {
         bytes + checks + self.footer.metadata().memory_size()
     }
 
-    /// What its footer says of its row groups.
+    /// Returns the metadata of its row groups, from its footer.
     pub(crate) fn row_groups(&self) -> &[RowGroupMetaData] {
         self.footer.metadata().row_groups()
     }
@@ -196,7 +196,7 @@ impl SegmentFile {
         std::iter::once(0).chain(ends).collect()
     }
 
-    /// The row groups that may contain what needs some words; `None` when the file has no index of its words.
+    /// Returns the row groups that may contain a text with some words; `None` if the file has no index of its words.
     pub(crate) async fn row_groups_with(&self, needed: &NeededWords) -> Result<Option<RowGroups>> {
         let codes_key = (!needed.codes().is_empty()).then_some(code_index::METADATA_KEY);
         let read = future::try_join(self.index(Some(word_index::METADATA_KEY)), self.index(codes_key));
@@ -213,7 +213,7 @@ impl SegmentFile {
         self.cpu.run(look_up).await.map(Some).map_err(|error| self.source.named(error))
     }
 
-    /// The bytes of the index whose place stands under a key of the footer; `None` when the file has none.
+    /// Returns the bytes of the index whose place is stored under a key of the footer; `None` if the file has none.
     async fn index(&self, key: Option<&str>) -> Result<Option<Bytes>> {
         let entries = self.footer.metadata().file_metadata().key_value_metadata();
         let place = entries.into_iter().flatten().find(|entry| Some(&*entry.key) == key);
@@ -227,7 +227,7 @@ impl SegmentFile {
         self.source.read(place).await.map(Some)
     }
 
-    /// Those of some rows that are in some row groups.
+    /// Returns the rows of some ranges that are in some row groups.
     pub(crate) fn rows_in(&self, groups: &RowGroups, rows: Vec<Range<usize>>) -> Vec<Range<usize>> {
         let starts = self.row_group_starts();
         let wanted = starts.windows(2).enumerate().filter(|(group, _)| groups.contains(*group));
@@ -242,7 +242,7 @@ impl SegmentFile {
     /// The average decompressed size of a row. Unit: bytes.
     pub(crate) fn row_bytes(&self) -> usize {
         let columns = self.footer.metadata().row_groups().iter().flat_map(RowGroupMetaData::columns);
-        // A text in a dictionary is there once, and is read for each row that has it.
+        // A text is in a dictionary once, but is read for each row that has it.
         let bytes: i64 = columns
             .map(|column| match column.dictionary_page_offset() {
                 Some(_) if column.column_path().string() == "message" => {
@@ -286,7 +286,7 @@ impl SegmentFile {
         ProjectionMask::columns(self.footer.parquet_schema(), columns.iter().copied())
     }
 
-    /// Reads some columns of those of some rows that pass a filter.
+    /// Reads some columns of the rows in some ranges that pass a filter.
     pub(crate) fn rows_of(
         self,
         rows: Vec<Range<usize>>,
@@ -317,12 +317,12 @@ impl SegmentFile {
             builder = builder.with_row_filter(filter);
         }
         let mut decoder = builder.build()?;
-        // Without bytes it only tells which it needs.
+        // Without bytes, the decoder only returns the ranges that it needs.
         let pending = Pending::after(&mut decoder)?;
         Ok(RowReader { source: self.source.clone(), cpu: self.cpu.clone(), decoder: Some((decoder, pending)) })
     }
 
-    /// The value that all of some rows have in a column of names, if the footer says so.
+    /// Returns the value that some rows have in common in a column of names, if the footer shows that they have one.
     fn same_text(&self, rows: &Range<usize>, column: &str) -> Option<Option<String>> {
         let index = COLUMNS.iter().position(|name| *name == column)?;
         let (mut first_row, mut same) = (0, None);
@@ -529,7 +529,7 @@ impl Source {
         Ok(Some(around.into_iter().map(|range| range.start).zip(fetched).collect()))
     }
 
-    /// The error for bytes that cannot be read: a truncated object is damaged, not unavailable.
+    /// Returns the error for bytes that cannot be read: a truncated object is damaged, not unavailable.
     async fn failed(&self, error: object_store::Error, length: u64) -> Error {
         let SourceBytes::Object { objects, .. } = &self.bytes else { return error.into() };
         match objects.head(&self.key).await {
@@ -608,7 +608,7 @@ fn part_of(bytes: &Bytes, range: &Range<u64>) -> Result<Bytes> {
     }
 }
 
-/// The value that all of these rows have; `None` when they differ.
+/// Returns the value that all of these rows have; `None` if they differ.
 fn only_text(statistics: &Statistics, rows: usize) -> Option<Option<String>> {
     let Statistics::ByteArray(texts) = statistics else { return None };
     let without = texts.null_count_opt()?;
@@ -730,7 +730,8 @@ mod tests {
         assert_eq!(values.row(1).to_record(5).unwrap(), records[0]);
     }
 
-    /// Names that all rows of a sealed file have are known from its footer; what is read is the same as without that.
+    /// Names that are the same in all rows of a sealed file are taken from its footer; the result is the same as when
+    /// they are read.
     #[tokio::test]
     async fn names_that_are_the_same_everywhere_are_not_read_and_come_out_the_same() {
         let named = |number: i64, severity: Option<&str>| Record {

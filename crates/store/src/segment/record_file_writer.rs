@@ -1,4 +1,4 @@
-//! Parquet files of records for others: each record with its run, task, workspace and environment.
+//! Parquet files of records for other programs: each record with its run, task, workspace and environment.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::limits;
 use crate::objects::bucket::BucketFile;
 use crate::segment;
 
-/// Names of the columns of text, in order; `time` and `arrival` come after them.
+/// Names of the text columns, in order; `time` and `arrival` follow them.
 const RUN_COLUMNS: [&str; 8] =
     ["id", "run_id", "task_id", "task", "workspace_id", "workspace", "environment", "status"];
 const RECORD_COLUMNS: [&str; 7] =

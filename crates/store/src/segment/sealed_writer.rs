@@ -1,8 +1,8 @@
-//! Writes a sealed file: Parquet, with messages in whichever of two encodings is smaller.
+//! Writes a sealed file: Parquet, with messages in the smaller of two encodings.
 //!
-//! In order of time, messages are read at the least cost. With a dictionary in order of their texts, those of most logs
-//! take a sixth less (see [`sorted_dictionary`]); those that are in order of their texts already, such as messages that
-//! count, take more.
+//! Messages in order of time are the cheapest to read. With a dictionary in order of their texts, the messages of most
+//! logs take a sixth less space (see [`sorted_dictionary`]); messages that are already in order of their texts, such as
+//! those with a counter, take more.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub(crate) struct SealedWriter {
     schema: SchemaRef,
     columns: ArrowRowGroupWriterFactory,
     row_group: Option<RowGroup>,
-    /// Messages get a dictionary if they take at most this share of what they take without. Unit: percent.
+    /// Messages get a dictionary if its size is at most this share of their size without a dictionary. Unit: percent.
     dictionary_percent_max: u64,
 }
 
@@ -77,7 +77,7 @@ impl SealedWriter {
         encoded + row_group.message_bytes
     }
 
-    /// How many bytes of the file have been written, taken or not.
+    /// Returns the number of bytes of the file written so far, taken or not.
     pub(crate) fn bytes_written(&self) -> usize {
         self.file.bytes_written()
     }
@@ -115,7 +115,7 @@ impl SealedWriter {
         Ok(())
     }
 
-    /// Writes the footer; returns what it says of the row groups.
+    /// Writes the footer; returns its metadata of the row groups.
     pub(crate) fn finish(&mut self) -> Result<Vec<RowGroupMetaData>> {
         Ok(self.file.finish()?.row_groups().to_vec())
     }
@@ -177,7 +177,7 @@ mod tests {
         Arc::clone(ParquetRecordBatchReaderBuilder::try_new(file.clone()).unwrap().metadata())
     }
 
-    /// What any reader of Parquet finds in some rows of the messages.
+    /// Returns the messages of some rows as read by a general Parquet reader.
     fn messages(file: &Bytes, selection: Option<std::ops::Range<usize>>) -> Vec<Option<String>> {
         let mut builder = ParquetRecordBatchReaderBuilder::try_new(file.clone()).unwrap();
         let total = builder.metadata().file_metadata().num_rows().saturating_as::<usize>();
@@ -218,7 +218,8 @@ mod tests {
         }
     }
 
-    /// They are in order of their bytes already, so that the dictionary saves nothing and the numbers of its texts cost.
+    /// Such messages are already in order of their bytes: a dictionary saves nothing, and its keys take additional
+    /// space.
     #[test]
     fn messages_that_count_get_no_dictionary() {
         let messages: Vec<_> = (0..20_000).map(|row| Some(format!("row {row:06} is written"))).collect();

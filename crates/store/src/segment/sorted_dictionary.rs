@@ -1,7 +1,7 @@
 //! A column of texts as a Parquet column chunk with a dictionary in order of the bytes of its texts.
 //!
-//! Messages with the same words stand next to each other in the dictionary, so that it compresses to much less than the
-//! messages in order of time, also with the numbers of the rows' texts. Writers of the `parquet` crate keep a dictionary in
+//! Messages with the same words are next to each other in the dictionary, so that the dictionary and the keys of the
+//! rows compress to much less than the messages in order of time. Writers of the `parquet` crate keep a dictionary in
 //! order of appearance, which gains nothing where most messages are different. Decision 0010 has the measurements.
 
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ use parquet::schema::types::ColumnDescPtr;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 
-/// Most values of a run of packed values: the length of such a run takes one byte.
+/// Maximum number of values of a run of packed values: the length of such a run takes one byte.
 const PACKED_VALUES_MAX: usize = 504;
 
 /// A column chunk for a row group.
@@ -31,7 +31,7 @@ pub(super) struct ColumnChunk {
 /// The texts of some rows, each once.
 struct Dictionary<'a> {
     texts: Vec<&'a [u8]>,
-    /// For each row, which text it has.
+    /// For each row, the index of its text.
     keys: Vec<Option<u32>>,
     text_bytes: usize,
 }
@@ -124,7 +124,7 @@ impl<'a> Dictionary<'a> {
         Self { texts: in_order.into_iter().map(|(text, _)| text).collect(), keys, text_bytes }
     }
 
-    /// The page of the texts: before each, its length.
+    /// Returns the page of the texts, each preceded by its length.
     fn plain(&self) -> Vec<u8> {
         let mut page = Vec::with_capacity(self.texts.iter().map(|text| 4 + text.len()).sum());
         for text in &self.texts {
@@ -135,7 +135,7 @@ impl<'a> Dictionary<'a> {
     }
 }
 
-/// A page of rows: which of them have a text, and which text these have.
+/// Returns a page of rows: which rows have a text, and the keys of their texts.
 fn data_page(keys: &[Option<u32>], bits: u32) -> Vec<u8> {
     let mut present = Vec::new();
     pack(&mut present, keys.iter().map(|key| u32::from(key.is_some())), 1);
@@ -174,7 +174,7 @@ fn pack(page: &mut Vec<u8>, values: impl Iterator<Item = u32>, bits: u32) {
     }
 }
 
-/// The bits that the number of a text takes.
+/// Returns the number of bits of a key.
 fn bits_for(texts: u32) -> u32 {
     (u32::BITS - texts.saturating_sub(1).leading_zeros()).max(1)
 }

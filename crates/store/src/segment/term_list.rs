@@ -1,7 +1,7 @@
 //! A sorted list of terms in the messages of a sealed file: for each term, the row groups with a message that contains it.
 //!
-//! It stands between the row groups and the footer of the file, where other readers of Parquet do not look; an entry of
-//! the footer says where, as `OFFSET,LENGTH`.
+//! The list is stored between the row groups and the footer of the file, where other Parquet readers do not read; an
+//! entry of the footer has its place, as `OFFSET,LENGTH`.
 //!
 //! ```text
 //! zstd( row groups ▸ terms ▸ length of the text   3 × 32 bits, little-endian
@@ -18,12 +18,12 @@ use memchr::memmem;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 
-/// Stands before and after each term.
+/// The character before and after each term.
 pub(super) const BOUNDARY: u8 = b'\n';
-/// Stands in the place of a boundary where a term is cut.
+/// The character that replaces a boundary where a term is cut.
 pub(super) const CUT: u8 = b'\t';
 
-/// Terms of fewer letters are in no list: they are in every row group.
+/// Terms with fewer letters are not listed: they occur in every row group.
 pub(super) const LETTERS_MIN: usize = 3;
 
 const ZSTD_LEVEL: i32 = 6;
@@ -66,7 +66,7 @@ impl RowGroups {
         self.0.get(group / 8).is_some_and(|bits| bits >> (group % 8) & 1 == 1)
     }
 
-    /// Adds those of another set.
+    /// Adds the row groups of another set.
     pub(super) fn unite(&mut self, other: &Self) {
         if self.0.len() < other.0.len() {
             self.0.resize(other.0.len(), 0);
@@ -74,26 +74,26 @@ impl RowGroups {
         self.0.iter_mut().zip(&other.0).for_each(|(one, other)| *one |= other);
     }
 
-    /// Keeps those that are in both sets.
+    /// Keeps the row groups that are in both sets.
     pub(super) fn intersect(&mut self, other: &Self) {
         self.0.truncate(other.0.len());
         self.0.iter_mut().zip(&other.0).for_each(|(one, other)| *one &= other);
     }
 
-    /// As this many bytes.
+    /// Returns the bits as this number of bytes.
     fn padded(&self, bytes: usize) -> impl Iterator<Item = u8> + '_ {
         self.0.iter().copied().chain(std::iter::repeat(0)).take(bytes)
     }
 }
 
 impl TermListWriter {
-    /// Adds a term, which stands between two boundaries.
+    /// Adds a term, which is enclosed in two boundaries.
     pub(super) fn add(&mut self, term: Box<[u8]>, groups: RowGroups) {
         self.text_bytes += term.len();
         self.terms.push((term, groups));
     }
 
-    /// Row groups that have terms which were not added.
+    /// Adds row groups that have terms which were not added.
     pub(super) fn add_not_listed(&mut self, groups: &RowGroups) {
         self.not_listed.unite(groups);
     }
@@ -139,7 +139,7 @@ impl TermList {
         Ok(Self { plain, text, row_group_bytes })
     }
 
-    /// All row groups of the file, and some that would follow.
+    /// Returns all row groups of the file, and possibly further bits up to a whole byte.
     pub(super) fn all(&self) -> RowGroups {
         RowGroups(vec![u8::MAX; self.row_group_bytes])
     }
@@ -155,7 +155,7 @@ impl TermList {
         let mut some = vec![0; self.row_group_bytes];
         let (mut boundaries, mut counted) = (0, 0);
         for found in memmem::find_iter(text, part) {
-            // A term begins at every other boundary: the first one of each stands before it.
+            // A term begins at every other boundary: each term has one before it and one after it.
             let until = found + 1;
             boundaries += text[counted..until].iter().filter(|byte| matches!(**byte, BOUNDARY | CUT)).count();
             counted = until;

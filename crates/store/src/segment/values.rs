@@ -1,4 +1,4 @@
-//! The columns of rows that were read: their sort keys, their values, and the records that these make.
+//! The columns of rows that were read: their sort keys, their values, and the records made of them.
 
 use std::ops::Range;
 
@@ -35,7 +35,7 @@ pub(crate) fn column<'a, A: Array + 'static>(batch: &'a RecordBatch, name: &str)
 pub(crate) enum TextColumn {
     /// Row by row.
     Plain(StringArray),
-    /// Each text once, and for each row which text it has.
+    /// Each text once, and for each row the index of its text.
     Coded { keys: Int32Array, texts: StringArray },
 }
 
@@ -98,7 +98,7 @@ impl TextColumn {
         }
     }
 
-    /// True when no row has a text.
+    /// Returns true if no row has a text.
     pub(crate) fn is_empty(&self) -> bool {
         match self {
             Self::Plain(texts) => texts.null_count() == texts.len(),
@@ -116,7 +116,7 @@ impl TextColumn {
         }
     }
 
-    /// The same row by row, as an array whose texts may take more than 2 GiB together.
+    /// Returns the texts row by row, as an array whose texts may take more than 2 GiB in total.
     pub(crate) fn long(&self) -> Result<LargeStringArray> {
         match self {
             Self::Plain(texts) => Ok(long(texts)),
@@ -139,7 +139,7 @@ impl TextColumn {
     }
 }
 
-/// The same texts with long offsets.
+/// Returns the texts with 64-bit offsets.
 fn long(texts: &StringArray) -> LargeStringArray {
     let offsets: Vec<i64> = texts.offsets().iter().map(|offset| (*offset).into()).collect();
     LargeStringArray::new(OffsetBuffer::new(offsets.into()), texts.values().clone(), texts.nulls().cloned())
@@ -220,7 +220,7 @@ impl RecordValues<'_> {
         Ok(record)
     }
 
-    /// The record of this row, in the memory of another.
+    /// Reads the record of this row into the memory of another record.
     pub(crate) fn read_into(self, epoch_ms: i64, record: &mut Record) -> Result<()> {
         let time = Timestamp::from_millis(epoch_ms);
         record.time = time.map_err(|error| Error::corrupt(format!("a segment: {error}")))?;

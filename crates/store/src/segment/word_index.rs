@@ -1,9 +1,9 @@
 //! The index of the words in a sealed file: for each word, the row groups with a message that contains it.
 //!
-//! A word is a run of ASCII letters, in lower case. The index holds all that have at least three letters, so it answers
-//! which row groups cannot contain a text, also where the text is only a part of a word: a search for `time-outs`
-//! reads the row groups with a word that ends in `time` and a word that begins with `outs`. Digits are in an index of
-//! their own (`code_index`), and letters other than ASCII in none. Decision 0013 has the reasons and the sizes.
+//! A word is a run of ASCII letters, in lower case. The index has all words of at least three letters, so it excludes
+//! row groups that cannot contain a text, even if the text is only a part of a word: a search for `time-outs` reads the
+//! row groups with a word that ends in `time` and a word that begins with `outs`. Digits have a separate index
+//! (`code_index`); letters other than ASCII are not indexed. Decision 0013 has the reasons and the sizes.
 
 use std::collections::HashMap;
 
@@ -40,7 +40,7 @@ pub(crate) struct WordIndexWriter {
 /// The index of a file.
 pub(crate) struct WordIndex(TermList);
 
-/// Something that a message can only contain if it contains certain words.
+/// The words that a message must contain in order to contain a text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct NeededWords {
     words: Vec<Vec<u8>>,
@@ -63,7 +63,7 @@ impl WordIndexWriter {
         }
     }
 
-    /// Adds a word, which stands between two boundaries.
+    /// Adds a word, which is enclosed in two boundaries.
     fn add_word(&mut self, word: &[u8], row_group: usize) {
         let letters = word.len() - 2;
         if letters <= LETTERS_MAX {
@@ -107,7 +107,7 @@ impl WordIndex {
         TermList::read(bytes).map(Self)
     }
 
-    /// The row groups that may contain what needs these words.
+    /// Returns the row groups that may contain a text with these words.
     pub(crate) fn row_groups_with(&self, needed: &NeededWords) -> RowGroups {
         let mut all = self.0.all();
         needed.words.iter().for_each(|word| all.intersect(&self.0.row_groups_with(word)));
@@ -117,7 +117,8 @@ impl WordIndex {
 }
 
 impl NeededWords {
-    /// What every message with this text contains: `is_words` if the text begins and ends where words do.
+    /// Returns the words that every message with this text contains. `is_words`: the text begins and ends at word
+    /// boundaries.
     pub(crate) fn of(text: &str, is_words: bool) -> Self {
         let text: String = text.nfc().collect();
         let text = text.as_bytes();
