@@ -1,5 +1,5 @@
-//! Damaged bytes of segments and sealed files are never given out: whoever reads gets what was written, or an error that
-//! names the object.
+//! Damaged bytes of segments and sealed files are never returned: readers get the original data, or an error that names
+//! the object.
 
 use std::error::Error as _;
 use std::path::Path;
@@ -33,7 +33,7 @@ fn records(count: usize) -> Vec<Record> {
     (0..count).map(&mut one).collect()
 }
 
-/// What a damaged byte is like.
+/// Returns the bytes with damage at one position.
 fn damage(bytes: &[u8], number: usize, count: usize) -> Vec<u8> {
     let mut damaged = bytes.to_vec();
     // The ends are the most delicate: the description of the file is there.
@@ -78,7 +78,7 @@ fn is_read<T: PartialEq>(what: &str, read: Result<T>, expected: &T, object: &str
     }
 }
 
-/// A search goes on without what it cannot read, and says so.
+/// A search continues without unreadable objects, and reports them.
 async fn is_found(archive: &Here, search: SearchQuery, wanted: &str) -> bool {
     let page = archive.store.query().search(search).await.unwrap();
     let found: Vec<_> = page.items.into_iter().map(|it| it.message.unwrap()).collect();
@@ -91,7 +91,7 @@ async fn is_found(archive: &Here, search: SearchQuery, wanted: &str) -> bool {
     false
 }
 
-/// Reads by every way; tells how many ways failed.
+/// Reads the records in every way, and returns the number of ways that failed.
 async fn read_in_every_way(archive: &Here, records: &[Record], object: &str, number: usize) -> usize {
     let (store, run_id) = (&archive.store, archive.run_id);
     let mut failed = 0;
@@ -269,7 +269,7 @@ async fn an_object_that_cannot_be_opened_stops_nothing_else() {
     let damaged_run = archive.run_id;
     archive.run_id = archive.start_another_run().await;
     archive.push("two", &[record(5, "beside it")]).await;
-    // A link to itself: nobody can open it, whoever runs the test.
+    // A symbolic link to itself cannot be opened by any user.
     std::fs::remove_file(&file).unwrap();
     std::os::unix::fs::symlink(&file, &file).unwrap();
     archive.reopen().await;

@@ -1,4 +1,4 @@
-//! What is deleted leaves nothing behind, whatever goes wrong meanwhile.
+//! Deletions leave nothing behind, whatever fails meanwhile.
 
 use std::fmt;
 use std::io;
@@ -59,8 +59,8 @@ async fn a_replaced_object_whose_removal_failed_is_no_problem_and_is_removed_lat
     assert!(!replaced.exists(), "it is removed by the next sweep");
 }
 
-/// A deliverer that was at work when a log was deleted stored refused records of it afterwards, which nobody could send
-/// again or get rid of.
+/// A deliverer that was at work when a log was deleted stored refused records of it afterwards, which could neither be
+/// sent again nor removed.
 #[tokio::test(flavor = "multi_thread")]
 async fn records_of_a_deleted_log_that_a_sink_refuses_are_not_kept() {
     let archive = settled(&[record(1, "a"), record(2, "b")]).await;
@@ -108,7 +108,7 @@ async fn records_that_follow_a_deletion_are_delivered_when_a_delivery_of_the_del
 }
 
 /// A page that was requested while its log was deleted became a row after the deletion. Its file was tried three times,
-/// and whoever waited for it was told of a fault of the service. A simulation found it.
+/// and waiting clients got an internal error. A simulation found it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_whose_log_was_deleted_while_it_was_requested_is_gone() {
     let archive = settled(&[record(1, "a"), record(2, "b")]).await;

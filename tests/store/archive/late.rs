@@ -1,4 +1,4 @@
-//! Records that come late, are deleted or were lost: each costs what it touches.
+//! Records that arrive late, are deleted or were lost: the cost depends only on the affected data.
 
 use runlog_model::{Record, Timestamp};
 
@@ -122,7 +122,7 @@ async fn records_lost_by_the_catalog_are_reported_by_run_and_restored_once() {
     }
     let mended = archive.store.maintenance().verify(true, |_| ()).await.unwrap();
     assert_eq!((mended.problems, mended.repaired, mended.records_restored), (2, 1, 2));
-    // Of the two that are alike to the letter one is taken for the other: nothing is ever doubled.
+    // Two identical records cannot be distinguished; no record is ever duplicated.
     let messages: Vec<_> = archive.records().await.into_iter().filter_map(|record| record.message).collect();
     assert_eq!(messages, ["a", "b", "same", "c"]);
     let again = archive.store.maintenance().verify(true, |_| ()).await.unwrap();

@@ -1,5 +1,5 @@
-//! What the write-ahead log of the catalog loses is reported, and brought back: each acknowledged record is in its log, or
-//! named by a verification.
+//! Losses of the catalog's write-ahead log are reported and repaired: each acknowledged record is in its log, or named
+//! by a verification.
 
 use std::path::{Path, PathBuf};
 
@@ -90,7 +90,7 @@ async fn records_whose_commits_the_log_of_the_catalog_has_lost_are_reported_and_
     assert!(cuts_with_losses > 5 && cuts_with_the_run > 5, "{cuts_with_losses} {cuts_with_the_run} of {frames}");
 }
 
-/// What a process that was killed had written but not committed was acknowledged to nobody.
+/// Data that a killed process had written but not committed was never acknowledged.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_process_did_not_commit_is_no_problem_and_noted_after_some_hours() {
     let (archive, folder) = killed().await;

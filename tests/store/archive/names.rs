@@ -1,4 +1,4 @@
-//! What things are called: at one moment, in any letters, and with characters that not every catalog takes.
+//! Names: concurrent changes, upper and lower case, and characters that not every catalog accepts.
 
 use std::collections::HashSet;
 
@@ -157,7 +157,7 @@ async fn names_are_found_in_any_case_and_tags_to_the_letter() {
     assert_eq!((history("änd", false).await, history("änd", true).await), (0, 1));
 }
 
-/// PostgreSQL takes no NUL: the end of a run whose error message had one was answered with 503 for ever.
+/// PostgreSQL takes no NUL: requests to end a run whose error message contained one always failed with 503.
 async fn a_text_with_a_nul_is_kept_without_it() {
     let archive = Archive::new().await;
     let artifact = ArtifactPart { name: Some("a\0b".to_owned()), ..ArtifactPart::default() };
@@ -223,11 +223,11 @@ async fn an_answer_with_a_nul_is_kept_without_it() {
     collection.record_failure("up", &claimed, &failed).await.unwrap();
 }
 
-/// All writes that came together were given up with one of them: callers had an answer, and left no trace.
+/// If one of several grouped writes failed, all of them were dropped although their callers had received responses.
 async fn a_write_that_is_refused_takes_no_other_with_it() {
     let archive = Archive::new().await;
     archive.push("one", &[record(1, "a")]).await;
-    // It gives each page the same token, and the catalog takes that once.
+    // The node assigns the same token to each page, which the catalog accepts once.
     let node = archive.node_without_chance().await;
     let request = archive.whole_log(FileFormat::Json, RecordOrder::Desc);
     let (first, second, audited) = tokio::join!(

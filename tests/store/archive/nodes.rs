@@ -83,7 +83,7 @@ fn heartbeat(id: &str) -> CollectorHeartbeat {
     CollectorHeartbeat { host: "https://api.example.com".to_owned(), id: id.to_owned(), ..Default::default() }
 }
 
-/// Each took the other for stopped, and the whole rate limit for itself.
+/// Each collector considered the other stopped, and used the whole rate limit.
 #[tokio::test(flavor = "multi_thread")]
 async fn collectors_whose_clocks_differ_know_of_each_other() {
     let archive = Archive::<backends::postgres_and_folder>::new().await;
@@ -306,7 +306,7 @@ async fn three_nodes_that_count_runs_to_the_same_problems_count_each_once() {
     let id = |number: usize| format!("{:016x}", number % 5);
     let mut deleted = HashSet::new();
     for version in 7..13 {
-        // What shared a file with a deleted log is sealed anew first.
+        // Logs that shared a file with a deleted log are sealed again first.
         archive.clock.advance_ms(31_000);
         while archive.store.maintenance().seal().await.unwrap().runs > 0 {}
         nodes[0].summaries().invalidate_older(version).await.unwrap();

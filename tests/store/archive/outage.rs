@@ -1,4 +1,4 @@
-//! A bucket or a database that goes away, and comes back: what is away is said to be, and nothing is dead for good.
+//! Temporary outages of a bucket or a database: they are reported as outages, and cause no permanent failure.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -67,13 +67,13 @@ fn live() -> LiveQuery {
     LiveQuery { range: TimeRange::ALL, order: RecordOrder::Asc, start_index: 0, count: 10 }
 }
 
-/// After three refusals within seconds its token was dead for good.
+/// After three failures within seconds, its token was permanently invalid.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_requested_during_an_outage_is_built_afterwards() {
     let (archive, gate) = archive::<GatedBucket>().await;
     let ticket = ask(&archive).await;
     gate.set(Passage::Closed);
-    // Whoever needs the bucket itself is told that it is away, after some seconds.
+    // Calls that need the bucket fail after some seconds with an error that says that it is unavailable.
     let begun = Instant::now();
     let fresh = archive.another_node().await;
     let error = fresh.logs().live_page(archive.run_id, &live()).await.unwrap_err();
@@ -92,7 +92,7 @@ async fn a_page_requested_during_an_outage_is_built_afterwards() {
     assert!(matches!(status(&archive, &ticket).await, PageStatus::Ready(_)));
 }
 
-/// A request waits for a bucket that comes back, and nobody is told anything.
+/// A request waits for a bucket that recovers, and does not fail.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_waits_some_seconds_for_a_bucket_that_comes_back() {
     let (archive, gate) = archive::<GatedBucket>().await;
@@ -123,7 +123,7 @@ async fn a_bucket_that_hangs_is_given_up_after_some_seconds() {
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
-/// With one builder, whoever asked for a page waited for every page before it, however long it took.
+/// With one builder, a request for a page waited for all earlier pages, however long they took.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_page_does_not_delay_the_next() {
     let (archive, gate) = archive::<GatedBucket>().await;
@@ -155,7 +155,7 @@ async fn a_slow_page_does_not_delay_the_next() {
     assert!(matches!(status(&archive, &slow).await, PageStatus::Ready(_)));
 }
 
-/// Answers that break off in the middle are read on from where they stood.
+/// Reads of responses that are cut off are resumed at the same position.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_download_survives_interrupted_responses_of_the_bucket() {
     let (archive, gate) = archive::<GatedBucket>().await;
@@ -175,7 +175,7 @@ async fn a_download_survives_interrupted_responses_of_the_bucket() {
     }
 }
 
-/// The head said 200 and how long it would be, and nothing came.
+/// The head of the response had status 200 and a length, and no body followed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_download_of_a_bucket_that_is_away_does_not_begin() {
     let (archive, gate) = archive::<GatedBucket>().await;
@@ -193,7 +193,7 @@ async fn a_download_of_a_bucket_that_is_away_does_not_begin() {
     assert!(matches!(status(&archive, &ticket).await, PageStatus::Ready(_)), "it is not taken for damaged");
 }
 
-/// Statements that were under way failed, and whoever came meanwhile.
+/// Statements in progress failed, and so did new ones.
 #[tokio::test(flavor = "multi_thread")]
 async fn reads_and_page_requests_wait_for_a_database_that_is_restarted() {
     let (archive, gate) = archive::<GatedDatabase>().await;
@@ -208,8 +208,7 @@ async fn reads_and_page_requests_wait_for_a_database_that_is_restarted() {
                     if number < 6 {
                         store.logs().live_page(run_id, &live()).await.unwrap();
                     } else {
-                        // Of a commit whose answer was lost nobody knows whether it was made: whoever asks again gets
-                        // it.
+                        // The outcome of a commit whose response was lost is unknown: a repeated request returns it.
                         if let Err(error) = store.pages().request_page(&request).await {
                             assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
                             store.pages().request_page(&request).await.unwrap();

@@ -1,4 +1,4 @@
-//! What becomes of a page when its client goes away, its builder is killed, its log is deleted, or its file is damaged.
+//! Pages whose client disconnects, whose builder is killed, whose log is deleted, or whose file is damaged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,12 +71,12 @@ async fn bytes_of(store: &Store, key: &str) -> runlog_store::Result<Vec<u8>> {
     Ok(reader.begin_plain(0..length).await?.try_collect::<Vec<_>>().await?.concat())
 }
 
-/// Its page was claimed for two minutes and built by nobody, and whoever asked for the same one waited.
+/// Its page stayed claimed for two minutes without being built, and other requests for the same page waited.
 async fn a_client_that_hangs_up_leaves_a_page_that_is_built_and_an_entry() {
     let archive = Archive::new().await;
     archive.push("one", &[record(1, "a")]).await;
     let jobs = Jobs::of(&archive).await;
-    // The client goes away at each moment that there is.
+    // The client disconnects at each await point.
     for polls in 0.. {
         let request = page_up_to(&archive, polls);
         let before = entries(&archive).await;
@@ -92,7 +92,7 @@ async fn a_client_that_hangs_up_leaves_a_page_that_is_built_and_an_entry() {
             }
             !is_done
         };
-        // Whoever asks again gets it at once, and not after somebody's lease.
+        // A repeated request gets it immediately, without waiting for a lease to expire.
         let ticket = archive.store.pages().request_page(&request).await.unwrap();
         let begun = std::time::Instant::now();
         assert!(matches!(status(&archive, &ticket, 5_000).await, PageStatus::Ready(_)), "after {polls} polls");
@@ -149,7 +149,7 @@ async fn a_page_of_a_node_that_was_killed_is_built_by_another_within_seconds() {
     assert!(matches!(status(&archive, &ticket, 0).await, PageStatus::Ready(_)));
 }
 
-/// Three attempts in three seconds were all there were.
+/// Only three attempts were made, within three seconds.
 async fn a_page_that_cannot_be_built_is_tried_again_for_the_whole_life_of_its_token() {
     let archive = Archive::new().await;
     archive.push("one", &[record(1, "a")]).await;
@@ -199,7 +199,7 @@ async fn a_page_that_cannot_be_built_is_tried_again_for_the_whole_life_of_its_to
     assert!(matches!(status(&archive, &request, 0).await, PageStatus::Ready(_)), "its file is there again");
 }
 
-/// Their bytes were served as right.
+/// The damaged bytes were served.
 async fn a_page_file_with_another_bit_is_built_again_and_never_served() {
     let archive = Archive::new().await;
     let records: Vec<Record> = (0..3_000).map(|ms| record(ms, &format!("{ms} {}", "text ".repeat(300)))).collect();

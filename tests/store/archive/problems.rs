@@ -213,7 +213,7 @@ async fn what_is_resolved_comes_back_with_a_run_that_ends_later() {
     // It stays with the first run with which it came back.
     fails(&archive, REFUSED).await;
     assert_eq!(get(&archive, REFUSED).await.came_back_at, back.came_back_at);
-    // Somebody has seen it.
+    // A user has seen it.
     archive.store.problems().set_state(REFUSED, &state(ProblemState::Open), "ada").await.unwrap();
     assert_eq!(get(&archive, REFUSED).await.came_back_at, None);
 }

@@ -1,5 +1,5 @@
-//! What is damaged is repaired from a copy of the archive, or from other objects that hold the same records; and what cannot
-//! be repaired is said run by run.
+//! Damaged objects are repaired from a copy of the archive, or from other objects with the same records; unrepairable
+//! damage is reported for each run.
 
 use runlog_model::{Record, RunStatus};
 

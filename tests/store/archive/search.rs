@@ -1,4 +1,4 @@
-//! What the web UI asks the archive for.
+//! Queries of the web UI.
 
 use super::*;
 use std::collections::HashSet;

@@ -1,7 +1,7 @@
-//! Every statement that stands as a whole in the source is prepared on both databases: one that a database cannot read, or
-//! that names a column that is not there, is found without a call that happens to send it.
+//! Every complete statement in the source is prepared on both databases, which finds syntax errors and unknown columns
+//! without executing the statement.
 //!
-//! Statements that are put together at run time are sent by the suite, which runs on both databases.
+//! Statements that are assembled at run time are executed by the suite, which runs on both databases.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,10 +14,10 @@ use syn::{Expr, ExprLit, Lit, LitStr, Token};
 
 use super::common::{Archive, backends};
 
-/// Statements of today, of which a few more or less are no surprise: a reader of sources that finds none proves nothing.
+/// Minimum number of statements. It detects that the reader of the sources no longer finds them.
 const STATEMENTS_MIN: usize = 200;
 
-/// PostgreSQL's codes for a parameter of which only a bound value tells the type.
+/// PostgreSQL's codes for a parameter whose type is only known from its bound value.
 const UNTYPED: [&str; 2] = ["42P08", "42P18"];
 
 /// The crate whose statements are checked.
@@ -26,13 +26,13 @@ const STORE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/store");
 /// The file in which the databases may differ.
 const DIFFERENCES: &str = "catalog/database.rs";
 
-/// A statement, and where it stands.
+/// A statement and its location.
 struct Statement {
     place: String,
     text: String,
 }
 
-/// What is read from the sources.
+/// The content of the sources.
 #[derive(Default)]
 struct Sources {
     file: String,
@@ -107,7 +107,7 @@ impl<'ast> Visit<'ast> for Sources {
         }
     }
 
-    /// Calls of macros are tokens: what stands first in `format!` and the like is looked at.
+    /// Calls of macros are tokens: only the first argument of `format!` and similar macros is examined.
     fn visit_macro(&mut self, call: &'ast syn::Macro) {
         let arguments = Punctuated::<Expr, Token![,]>::parse_terminated.parse2(call.tokens.clone());
         for argument in arguments.into_iter().flatten() {
@@ -131,7 +131,7 @@ fn is_statement(text: &str) -> bool {
     begins && !is_open
 }
 
-/// What a database says against statements.
+/// Returns the errors of a database for statements.
 async fn refusals(address: &str, statements: &[Statement]) -> Vec<String> {
     sqlx::any::install_default_drivers();
     let mut connection = AnyConnection::connect(address).await.unwrap();

@@ -1,4 +1,4 @@
-//! What every archive does, wherever its catalog and its objects are: each test runs over each pair of backends.
+//! Tests of every archive, independent of its backends: each test runs on each pair of backends.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -49,12 +49,12 @@ mod tenant_audit_logs;
 #[path = "workspaces.rs"]
 mod workspaces;
 
-/// An archive over the pair of backends of this test.
+/// An archive on the pair of backends of this test.
 type Archive = common::Archive<pairs::Chosen>;
-/// One over the other two backends, to copy to.
+/// An archive on the other two backends, as the target of a copy.
 type Copy = common::Archive<pairs::Other>;
 
-/// The pages of a run as a client gets them that does only what the guide says: newest page first.
+/// Returns the pages of a run, newest page first, as a client receives them that follows the vendor's guide.
 async fn naive_pages(archive: &Archive, range: TimeRange, order: RecordOrder) -> Vec<Vec<Record>> {
     naive_pages_of(archive, archive.run_id, range, order).await
 }
@@ -112,7 +112,8 @@ proptest! {
     ) {
         runtime().block_on(async {
             let archive = Archive::with_page_limit(records_max).await;
-            // Pages are built by whoever looks for them, or by builders that are handed them with what was found of them.
+            // Pages are built by the job that searches for them, or by builders that receive them with the data found
+            // so far.
             let stop = CancellationToken::new();
             let jobs = is_served.then(|| {
                 let (store, stop) = (archive.store.clone(), stop.clone());
@@ -229,7 +230,7 @@ async fn a_run_begins_with_its_first_records_and_is_not_begun_without_them() {
     let begun = run().await;
     assert_eq!((begun.status.coarse(), begun.records), (RunStatus::Executing, 2));
     assert_eq!(begun.started_at, Some(Timestamp::clamped(1_000)));
-    // What was said of the start stays, and later records change nothing.
+    // The reported start is kept, and later records do not change it.
     push().await.unwrap();
     assert_eq!(run().await.started_at, begun.started_at);
 }
@@ -428,7 +429,7 @@ async fn segments_that_lie_around_after_they_were_sealed_or_deleted_are_not_brou
     archive.clock.advance_ms(3_601_000);
     archive.store.maintenance().sweep().await.unwrap();
 
-    // Segments that come back after they were sealed are known by what they hold.
+    // Segments that reappear after they were sealed are recognised by their content.
     for (file, bytes) in &kept {
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(file, bytes).unwrap();
@@ -536,7 +537,7 @@ async fn a_token_is_for_its_run_and_its_hour() {
     archive.clock.advance_ms(3_600_000);
     let error = archive.store.pages().page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Expired);
-    // A day later not even that is known.
+    // A day later, they are no longer recognised.
     archive.clock.advance_ms(25 * 3_600_000);
     archive.store.maintenance().sweep().await.unwrap();
     let error = archive.store.pages().page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap_err();
@@ -804,12 +805,12 @@ async fn a_clock_that_is_ahead_of_the_one_of_the_catalog_deletes_nothing() {
     let workspace = archive.store.runs().get(archive.run_id).await.unwrap().unwrap().workspace_id;
     archive.push("a", &[record(1, "a")]).await;
     archive.finish(RunStatus::Successful).await.unwrap();
-    // As long as the clock of the database has gone on since, at least.
+    // At least the time by which the clock of the database has advanced since.
     let days = 365 * 60;
     let retention = Retention { days: Some(days), bytes: None };
     archive.store.maintenance().set_retention(workspace, retention).await.unwrap();
     archive.clock.advance_ms(86_400_000 * i64::try_from(days + 1).unwrap());
-    // On one machine there is one clock.
+    // On one machine, there is a single clock.
     let expected = u64::from(!archive.is_on_postgres());
     assert_eq!(archive.store.maintenance().preview_retention(workspace, retention).await.unwrap().runs, expected);
     assert_eq!(archive.store.maintenance().apply_retention().await.unwrap().runs, expected);
@@ -878,8 +879,8 @@ async fn rules_of_alerts_are_listed_muted_and_remembered() {
     assert_eq!(alerts.backlog().await.unwrap().len(), 1);
 }
 
-/// Lists of open alerts ended at a number of those of all rules, and what was open for too long stayed behind 5,000 newer
-/// ones.
+/// Lists of open alerts ended at a number of those of all rules, and alerts that were open for too long were hidden by
+/// 5,000 newer ones.
 async fn open_alerts_of_a_rule_hide_neither_those_of_another_nor_what_is_to_be_forgotten() {
     let archive = Archive::new().await;
     let alerts = archive.store.alerts();
@@ -913,7 +914,8 @@ async fn open_alerts_of_a_rule_hide_neither_those_of_another_nor_what_is_to_be_f
     assert!(alerts.rules().await.unwrap()[1].open.is_empty(), "what had been open for too long is forgotten");
 }
 
-/// Two parts of a subject end; the end is told once, after the beginning, where that was told.
+/// Two parts of a subject end; the end is reported once, after the beginning, to the destinations that received the
+/// beginning.
 async fn recoveries_are_reported_once_and_in_order() {
     let archive = Archive::new().await;
     let alerts = archive.store.alerts();
@@ -1103,7 +1105,7 @@ async fn an_intact_archive_verifies() {
     assert_eq!((verified.runs, verified.records, verified.pages), (2, 12, 1));
     // Those of the sealed run are kept for an hour.
     assert_eq!(verified.objects, 9);
-    // The clock of the tests is not that of the backends, which is doubtful and said so.
+    // The clock of the tests differs from that of the backends, which is reported as doubtful.
     let findings = archive.store.maintenance().diagnose().await;
     assert!(findings.iter().all(|finding| finding.health < Health::Bad), "{findings:?}");
     assert!(findings.iter().any(|finding| finding.what == "clock" && finding.health == Health::Doubtful));
@@ -1128,8 +1130,8 @@ async fn every_damage_is_found_by_verification() {
     let verified = archive.store.maintenance().verify(true, |_| ()).await.unwrap();
     let lost = verified.problem_texts.iter().filter(|text| text.contains("is missing")).count();
     assert_eq!(lost, files.len(), "{:?}", verified.problem_texts);
-    // The page file is built again when somebody asks, and nobody needs the four segments that a sealed file has replaced;
-    // records are not made up.
+    // The page file is rebuilt on request, and the four segments that a sealed file has replaced are not needed;
+    // records cannot be restored.
     assert_eq!(verified.repaired, 5);
 }
 
@@ -1295,7 +1297,7 @@ async fn unneeded_objects_of_a_copy_are_swept() {
     assert_eq!(copy.records_of(archive.run_id).await, archive.records().await);
 }
 
-/// A run as an upstream tells of it.
+/// A run as listed by an upstream.
 fn told(number: u8, progress: UpstreamRunState, due_at: Timestamp) -> UpstreamRun {
     UpstreamRun {
         run_id: format!("00000000-0000-4000-8000-0000000000{number:02}").parse().unwrap(),
@@ -1332,7 +1334,7 @@ async fn a_collected_run_has_one_lease_holder_at_a_time() {
     let second = store.collection().claim_run("up", now.plus_millis(900)).await.unwrap().unwrap();
     assert_eq!((second.run_id().unwrap(), second.attempts), (runs[0].run_id, 0), "who was killed has not failed");
     assert!(!store.collection().renew_lease("up", &first, now.plus_millis(900)).await.unwrap(), "it was taken over");
-    // What the first still says of it does not count.
+    // Calls of the first collector for the run no longer have an effect.
     store.collection().release("up", &first).await.unwrap();
     assert!(store.collection().claim_run("up", now.plus_millis(900)).await.unwrap().is_none());
 }
@@ -1360,7 +1362,7 @@ async fn a_run_lands_once_together_with_its_end() {
         .await
         .unwrap();
     assert!(store.runs().get(run_id).await.unwrap().unwrap().status.is_final());
-    // Whatever is told of it now, and from whichever list, it stays landed.
+    // It stays landed, whatever later lists report.
     store
         .collection()
         .upsert_runs("up", &[UpstreamRun { run_id, ..told(1, UpstreamRunState::Running, now) }])
@@ -1473,7 +1475,7 @@ async fn workspaces_that_an_upstream_renames_are_renamed_and_names_that_are_take
     assert_eq!(found.workspace.environment, task.workspace.environment);
 }
 
-/// A summary of the version 7 that says one thing, with one problem.
+/// A summary of version 7 with this text and one problem.
 fn summary_of(due: ClaimedSummary, says: &str) -> NewSummary {
     let (first, last) = (Timestamp::clamped(1), Timestamp::clamped(5));
     let problem = NewErrorGroup {
@@ -1515,11 +1517,11 @@ async fn a_sealed_log_is_due_for_a_summary_until_one_is_kept() {
     assert_eq!((due.len(), due[0].run_id, due[0].log.records), (1, archive.run_id, 2));
     let other = archive.another_node().await;
     assert!(other.summaries().claim_due(7).await.unwrap().is_empty(), "one node has it in its hands");
-    // That node is gone: another one takes it over.
+    // That node has crashed: another one takes the summary over.
     archive.clock.advance_ms(3_700_000);
     let due = other.summaries().claim_due(7).await.unwrap();
     other.summaries().save_all(&[summary_of(due[0], "hello")]).await.unwrap();
-    // The first was only slow: what it made is as good, and kept once.
+    // The first node was only slow: its summary is equally valid, and is kept once.
     archive.store.summaries().save_all(&[summary_of(due[0], "hello")]).await.unwrap();
     assert_eq!(kept(&archive).await.as_deref(), Some("{\"says\":\"hello\"}"));
     assert!(archive.store.summaries().claim_due(7).await.unwrap().is_empty());
@@ -1574,7 +1576,7 @@ async fn a_log_that_a_newer_version_has_summarised_stays_due_until_it_does_so_ag
     let due = archive.store.summaries().claim_due(8).await.unwrap();
     archive.store.summaries().save_all(&[newer(due[0], "after")]).await.unwrap();
     assert!(kept(&archive).await.unwrap().contains("after"));
-    // Of the log as it is, it is as good as one of the older version.
+    // Because it is of the current log, it is as valid as one of the older version.
     archive.store.summaries().save_all(&[summary_of(due[0], "too late")]).await.unwrap();
     archive.clock.advance_ms(3_700_000);
     assert!(archive.store.summaries().claim_due(8).await.unwrap().is_empty());
@@ -1590,7 +1592,7 @@ async fn a_summary_that_failed_is_put_off_and_tried_again() {
     assert_eq!(archive.store.summaries().claim_due(7).await.unwrap().len(), 1);
 }
 
-/// Each record that came put off the sealing of a run, and with it the end of a deleted log that shared its object.
+/// Each new record delayed the sealing of a run, and so the removal of a deleted log in the same object.
 async fn a_deleted_log_leaves_an_object_that_is_shared_with_a_log_that_grows() {
     let archive = Archive::new().await;
     archive.push("one", &[record(1, "kept")]).await;
@@ -1644,7 +1646,7 @@ async fn a_log_whose_batches_hold_old_records_is_read_in_order() {
     }
 }
 
-/// What a node that was killed had claimed waited for an hour.
+/// The claims of a node that was killed delayed the summaries by an hour.
 async fn the_summaries_of_a_node_that_is_gone_are_made_by_another_in_minutes() {
     let archive = sealed().await;
     let due = archive.store.summaries().claim_due(7).await.unwrap();
@@ -1664,7 +1666,7 @@ async fn the_summaries_of_a_node_that_is_gone_are_made_by_another_in_minutes() {
     }
     assert_eq!(taken_over.len(), 1);
     other.summaries().save_all(&[summary_of(taken_over[0], "hello")]).await.unwrap();
-    // The first was only slow, and renews what it no longer has.
+    // The first node was only slow, and renews claims that it no longer holds.
     archive.store.summaries().renew_claims(&due).await.unwrap();
     archive.push("late", &[record(2, "late")]).await;
     archive.clock.advance_ms(31_000);
@@ -1702,7 +1704,7 @@ async fn summaries_of_an_older_version_are_made_due_some_at_a_time() {
     assert!(first.iter().any(|due| due.run_id == archive.run_id), "the latest logs come first");
 }
 
-/// Summaries that went with their logs while somebody verified were told as left behind.
+/// Summaries that were deleted with their logs during a verification were reported as orphans.
 async fn what_is_deleted_while_somebody_verifies_is_no_problem() {
     let archive = Archive::new().await;
     let mut runs = vec![archive.run_id];
@@ -1909,7 +1911,7 @@ async fn a_delivery_resumes_after_its_last_step_and_late_records_follow() {
     };
     archive.store.deliveries().commit_step(&mut first, &step).await.unwrap();
 
-    // Its deliverer is killed; another takes over, whatever has been sealed or come meanwhile.
+    // Its deliverer is killed; another one takes over, even if records were sealed or added meanwhile.
     archive.store.maintenance().seal().await.unwrap();
     archive.clock.advance_ms(61_000);
     let second = claim(&archive, "sink").await.unwrap();
@@ -1921,7 +1923,7 @@ async fn a_delivery_resumes_after_its_last_step_and_late_records_follow() {
     assert_eq!(left(&archive, &second).await, [0, 3]);
     archive.store.deliveries().finish(&second).await.unwrap();
 
-    // What came while it was delivered, and after it was done, makes it due again once the log has settled.
+    // Records that arrived during and after the delivery make it due again once the log has settled.
     assert!(claim(&archive, "sink").await.is_none());
     archive.clock.advance_ms(31_000);
     let third = claim(&archive, "sink").await.unwrap();
@@ -1982,7 +1984,7 @@ async fn what_a_sink_refuses_is_kept_counted_and_sent_again_when_asked() {
     assert!(archive.store.deliveries().metrics().await.unwrap().is_empty());
 }
 
-/// What a sink is behind by: as figures say it, and as alerts do. Unit: seconds.
+/// The lag of a sink, from the metrics and from the query of alerts. Unit: seconds.
 async fn lag(archive: &Archive) -> (u64, Option<i64>) {
     let metrics = archive.store.deliveries().metrics().await.unwrap().remove(0);
     let lags = archive.store.alerts().sink_lags().await.unwrap();
@@ -2088,7 +2090,7 @@ async fn an_alert_has_one_lease_holder_per_destination() {
     archive.clock.advance_ms(1_000);
     let again = claim("mail").await.unwrap();
     assert_eq!((&*again.occurrence, again.attempts), ("first", 2));
-    // Whoever has the second one in their hands has died.
+    // The node that has claimed the second alert has crashed.
     archive.clock.advance_ms(runlog_store::limits::ALERT_LEASE_MS);
     assert_eq!(claim("mail").await.unwrap().occurrence, "second");
     assert!(claim("hook").await.is_none(), "it was told");
@@ -2214,7 +2216,7 @@ async fn rows_of_the_catalog_come_as_columns() {
         let expected = match table {
             CatalogView::Runs => vec![archive.run_id.to_string()],
             CatalogView::Tasks => vec![archive.task_id.to_string()],
-            // No sink has been told of any run.
+            // No run was delivered to a sink.
             CatalogView::Deliveries
             | CatalogView::Problems
             | CatalogView::ComponentMetrics

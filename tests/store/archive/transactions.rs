@@ -93,7 +93,7 @@ impl Outside {
         written
     }
 
-    /// Does so while an audited write adds its audit entry, the last statement before its commit.
+    /// Like `interrupt`, while an audited write adds its audit entry, the last statement before its commit.
     async fn interrupt_audited<T, F>(
         &self,
         store: &Store,
@@ -352,8 +352,8 @@ async fn collection_and_delivery_whose_session_is_terminated_are_applied_once() 
     assert_eq!(outside.interrupt("alerts", alerts, store.alerts().enqueue(&[alert])).await, 1);
 }
 
-/// One of two nodes stands still in the middle of its transactions. What it has locked is released before others give up,
-/// and when it continues, it does what it was about to do.
+/// One of two nodes is suspended during its transactions. Its locks are released before other nodes give up, and when
+/// it continues, it completes its work.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_locks_of_a_suspended_node_are_released_and_its_transactions_are_retried() {
     let (archive, gate) = outage::archive::<GatedDatabase>().await;
@@ -413,7 +413,7 @@ async fn the_locks_of_a_suspended_node_are_released_and_its_transactions_are_ret
     assert_eq!(verified.problem_texts, Vec::<String>::new());
 }
 
-/// Nobody can know whether a commit was made whose answer is lost: it is said, and not made twice.
+/// The outcome of a commit whose response is lost is unknown: this is reported, and the commit is not repeated.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_whose_answer_is_lost_is_not_repeated() {
     let archive = Archive::<backends::postgres_and_folder>::new().await;
@@ -435,7 +435,7 @@ async fn a_commit_whose_answer_is_lost_is_not_repeated() {
     archive.store.accounts().create_user(&user("ada")).await.unwrap();
 }
 
-/// Callers were told that nothing had been changed.
+/// Callers got an error that said that nothing had been changed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_commit_response_is_reported_as_unknown_outcome() {
     let archive = Archive::<backends::postgres_and_folder>::new().await;
