@@ -1,5 +1,5 @@
-//! One odd thing among many: a run that cannot be read, a list that repeats itself, a choice that was changed, a record
-//! that is not what it should be.
+//! One odd thing among many: a run that cannot be read, a list that repeats itself, a selection that was changed, an
+//! invalid record.
 
 use runlog_client::ErrorKind;
 use runlog_collector::{CollectError, CollectStats};

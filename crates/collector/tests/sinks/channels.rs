@@ -1,4 +1,4 @@
-//! Destinations of alerts at vendors, played by stand-ins that refuse what the documents of the vendor refuse.
+//! Destinations of alerts: fake servers that refuse what the vendor's documentation does not allow.
 
 use std::sync::{Arc, Mutex};
 
@@ -22,7 +22,7 @@ const KEY: &str = "0123456789abcdef0123456789abcdef";
 /// The secret that replaces it.
 const ROTATED: &str = "fedcba9876543210fedcba9876543210";
 
-/// What a log can say: mentions, links and formulas of every format, and far too much.
+/// A hostile text of a log: mentions, links and formulas of every format, and excessive length.
 fn hostile() -> String {
     format!(
         "<!channel> <@U1> </at> & *bold* `x` [a](javascript:b) {{{{DATE(2017-02-14,SHORT)}}}} ${{x}} \u{1b}[2J\u{202e}\n{}",
@@ -37,7 +37,7 @@ pub(crate) struct Vendor {
     url: String,
     /// What it accepted.
     pub(crate) took: Arc<Mutex<Vec<Value>>>,
-    /// What it says instead, once: a status and a `Retry-After` in seconds.
+    /// The response to the next request instead: a status and a `Retry-After` in seconds.
     pub(crate) says: Arc<Mutex<Option<(u16, u64)>>>,
     refused: Arc<Mutex<Vec<String>>>,
 }
@@ -275,7 +275,7 @@ pub(crate) fn vendors() -> [(RequestCheck, Value); 4] {
     ]
 }
 
-/// Failed runs, told to this destination.
+/// A rule that reports failed runs to this destination.
 pub(crate) fn alerts_to(stage: &Stage, to: Destination) -> Alerts {
     let rule = AlertRule { to: vec![to], ..rule(Condition::RunFailed) };
     Alerts::new(&stage.store, vec![rule], Some("https://runlog.example.com".parse().unwrap()))
@@ -398,7 +398,7 @@ pub(crate) async fn proxy() -> String {
     url
 }
 
-/// The page of a proxy counted as delivered, and nobody was told of anything any more.
+/// The page of a proxy counted as delivered, so that no alert reached its destination.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_of_a_proxy_is_no_delivery() {
     let url = proxy().await;

@@ -1,4 +1,4 @@
-//! What is told of an archive and its sinks: once, to each destination in its own time.
+//! Alerts about an archive and its sinks: each is sent once to each destination, independently of the others.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -20,7 +20,7 @@ use crate::stage::Stage;
 
 const MINUTE_MS: i64 = 60_000;
 
-/// A rule that tells of one thing, at these addresses.
+/// A rule with one condition and webhooks at these addresses.
 fn alerts(stage: &Stage, condition: Condition, urls: &[&str]) -> Alerts {
     let rule = AlertRule { to: urls.iter().map(|url| webhook_to(url)).collect(), ..rule(condition) };
     Alerts::new(&stage.store, vec![rule], None)
@@ -32,30 +32,30 @@ pub(crate) fn webhook_to(url: &str) -> Destination {
     Destination::Webhook(Webhook::new(url.parse().unwrap(), None, http).unwrap())
 }
 
-/// A rule that tells of one thing, nobody yet.
+/// A rule with one condition and no destination.
 pub(crate) fn rule(condition: Condition) -> AlertRule {
     AlertRule { recovery: false, ..AlertRule::new("night-shift", vec![condition]) }
 }
 
-/// How many alerts a look finds that are new.
+/// Searches for alerts, and returns the number of new ones.
 async fn new(stage: &Stage, alerts: &Alerts) -> u64 {
     alerts.find(SearchScope::Once, stage.clock.now()).await.unwrap()
 }
 
-/// A run that ends, and is due for the sink.
+/// Ends a run, which is then due for the sink.
 async fn due_run(stage: &Stage) {
     stage.run(1, &[]).await;
     assert_eq!(stage.store.deliveries().enqueue_finished_runs("sink", |_| true).await.unwrap(), 1);
 }
 
-/// The sink gets the run that has been due for longest.
+/// Delivers the run that has been due for longest to the sink.
 async fn deliver_one(stage: &Stage) {
     let until = stage.clock.now().plus_millis(MINUTE_MS);
     let claimed = stage.store.deliveries().claim("sink", until).await.unwrap().unwrap();
     stage.store.deliveries().finish(&claimed).await.unwrap();
 }
 
-/// While a sink caught up, it waited with another run at each look, and each of them was told: a thousand mails.
+/// While a sink caught up, each search found it behind with another run, and reported each of them: a thousand mails.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sink_that_falls_behind_is_reported_once() {
     let stage = Stage::new().await;
@@ -102,7 +102,7 @@ async fn records_of_old_runs_do_not_put_a_sink_behind_before_it_had_time_to_take
     assert_eq!(new(&stage, &alerts).await, 1);
 }
 
-/// An address that takes whatever comes, and what came.
+/// Starts a webhook that accepts everything. Returns its URL and a receiver of the messages.
 pub(crate) async fn hook() -> (String, UnboundedReceiver<Value>) {
     let (sender, told) = unbounded_channel();
     let take = move |Json(body): Json<Value>| {
@@ -149,7 +149,8 @@ async fn rules_with_the_same_webhook_send_their_own_headers() {
     assert_eq!(sent, [("day".to_owned(), json!("day")), ("night".to_owned(), json!("night"))]);
 }
 
-/// What waited for a webhook whose URL was renewed waited for ever, and what had been sent was sent again.
+/// Alerts that waited for a webhook whose URL was replaced waited for ever, and alerts that had been sent were sent
+/// again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_whose_url_is_renewed_gets_what_waited_and_nothing_twice() {
     let stage = Stage::new().await;
@@ -280,7 +281,7 @@ async fn a_failed_run_is_reported_with_its_problem_unless_muted() {
     assert_eq!((body["runId"].as_str(), body.get("problem")), (Some(&*run.to_string()), None));
 }
 
-/// Does not wait: the clock stands meanwhile.
+/// Does not wait, and does not change the clock.
 struct NoWait;
 
 impl Wait for NoWait {
@@ -289,11 +290,12 @@ impl Wait for NoWait {
     }
 }
 
-/// While a webhook let each attempt wait for half a minute, nothing was looked for, and nobody else was told.
+/// While a webhook delayed each attempt by half a minute, no alerts were searched for, and other destinations received
+/// none.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unresponsive_destination_delays_neither_detection_nor_others() {
     let stage = Stage::new().await;
-    // The machine takes connections for it, and nobody answers.
+    // The system accepts connections for it, and no program responds.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (url, mut told) = hook().await;
     let silent_url = format!("http://{}/", silent.local_addr().unwrap());
@@ -313,7 +315,7 @@ async fn an_unresponsive_destination_delays_neither_detection_nor_others() {
     };
     tokio::join!(alerts.run(&*stage.clock, &NoWait, stop.clone()), what_happens);
 
-    // What was being sent when it was told to stop is not in anybody's hands any more.
+    // Alerts that were being sent when it was stopped are no longer claimed.
     let waiting = stage.store.alerts().backlog().await.unwrap();
     let silent = waiting.into_iter().find(|it| it.waiting == 3).unwrap();
     assert_eq!(silent.last_error.as_deref(), Some("stopped while it was being sent"));
@@ -348,7 +350,7 @@ async fn all_waiting_alerts_are_sent_once_a_destination_recovers() {
     assert!(stage.store.alerts().backlog().await.unwrap().is_empty());
 }
 
-/// A clock that goes on by 25 seconds whenever it is looked at.
+/// A clock that advances by 25 seconds each time it is read.
 struct FastClock(AtomicI64);
 
 impl Clock for FastClock {

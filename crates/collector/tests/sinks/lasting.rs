@@ -1,4 +1,5 @@
-//! Alerts about what goes on: their end, messages about several, maintenance windows, and what comes and goes.
+//! Alerts about lasting conditions: their end, messages about several alerts, maintenance windows, and intermittent
+//! conditions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,7 +92,7 @@ async fn an_alert_that_ends_is_resolved_and_closed_once_by_whichever_node_sees_i
     assert_eq!(round(&stage, &nodes[1]).await, (3, 3));
 }
 
-/// A destination was away when the alert was found, and there again when that was over.
+/// A destination was unavailable when the alert was found, and available again when the alert was over.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recovery_is_never_sent_before_its_alert() {
     let stage = Stage::new().await;
@@ -162,9 +163,9 @@ async fn alerts_about_the_same_are_one_message_and_end_together() {
     assert_eq!(kinds(&messages), ["recovered"]);
 }
 
-/// A node had sent a message about two alerts, and ended before it recorded that. Its next attempt had the same ID, and told
-/// of a third alert: who knows messages by their IDs did not read of that one. If it had recorded one of the two, the other
-/// one was told again with another ID.
+/// A node had sent a message about two alerts, and ended before it recorded that. Its next attempt had the same ID, and
+/// included a third alert, which destinations that deduplicate messages by ID did not receive. If the node had recorded
+/// one of the two, the other one was sent again with another ID.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_message_has_the_same_alerts() {
     let stage = Stage::new().await;
@@ -352,8 +353,8 @@ async fn rejected_rows_are_reported_from_the_threshold_on() {
     assert_eq!(texts(&stage, &alerts, &mut told).await, ["rejected_rows: nightly rejected 12 rows"]);
 }
 
-/// The threshold and the tasks of a rule counted after the limit of a search: what came behind 5,000 runs that rejected some
-/// row was never reported.
+/// The threshold and the tasks of a rule counted after the limit of a search: a run after 5,000 others that rejected
+/// some row was never reported.
 #[tokio::test(flavor = "multi_thread")]
 async fn rejected_rows_are_found_among_any_number_of_runs() {
     let stage = Stage::new().await;
@@ -368,7 +369,7 @@ async fn rejected_rows_are_found_among_any_number_of_runs() {
     assert_eq!(texts(&stage, &alerts, &mut told).await, ["rejected_rows: nightly rejected 11 rows of 100"]);
 }
 
-/// A run was looked for among the newest of its task: one that hung while thirty others were triggered was never reported.
+/// Only the newest runs of a task were searched: a run that hung while thirty others were triggered was never reported.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hanging_run_is_reported_among_any_number_of_runs() {
     let stage = Stage::new().await;
@@ -453,8 +454,7 @@ async fn an_unavailable_engine_is_reported_once() {
     assert!(texts(&stage, &alerts, &mut told).await[0].starts_with("recovered: resolved, no run waits"));
 }
 
-/// The tasks of a rule counted after the limit of a search: what waited behind 5,000 runs of other tasks was never
-/// reported.
+/// The tasks of a rule counted after the limit of a search: a run after 5,000 runs of other tasks was never reported.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unavailable_engine_is_found_among_any_number_of_runs() {
     let stage = Stage::new().await;
@@ -696,7 +696,7 @@ async fn a_run_without_an_end_ended_when_it_was_triggered_unless_it_was_seen_run
     assert_eq!(texts(&stage, &alerts, &mut told).await, ["run_failed: nightly ended with execution_failed"]);
 }
 
-/// The reason was nowhere in the alert, and an engine that was away was none that is unavailable.
+/// The alert did not contain the reason, and an engine that was offline did not count as unavailable.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_not_started_by_its_engine_is_reported_with_the_reason() {
     let stage = Stage::new().await;
@@ -751,7 +751,7 @@ async fn a_run_whose_status_says_that_it_rejected_rows_rejected_some() {
     assert!(texts(&stage, &alerts, &mut told).await[0].starts_with("recovered: "));
 }
 
-/// Rows that only the components of a run tell were not compared.
+/// Numbers of rows that are only in the component metrics of a run were not compared.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_are_those_of_components_if_the_run_names_none() {
     let stage = Stage::new().await;

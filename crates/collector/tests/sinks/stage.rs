@@ -304,7 +304,7 @@ impl Stage {
         self.folder.path()
     }
 
-    /// Returns the number of random values that the archive has used.
+    /// Returns a counter that changes with each random value that the archive uses.
     pub(crate) fn random_used(&self) -> u64 {
         self.random.0.load(Ordering::Relaxed)
     }

@@ -283,7 +283,7 @@ impl Wait for TestTime {
 pub(crate) struct TestRandom(AtomicU64);
 
 impl TestRandom {
-    /// Returns the number of values generated so far.
+    /// Returns a counter that changes with each generated value.
     pub(crate) fn used(&self) -> u64 {
         self.0.load(Ordering::SeqCst)
     }
