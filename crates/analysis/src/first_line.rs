@@ -1,8 +1,8 @@
 //! The representative line of a message.
 
-/// The first line of a message that is not blank; an empty one when all are.
+/// Returns the first line of a message that is not blank; an empty text if all lines are blank.
 pub(crate) fn first_line_of(message: &str) -> &str {
-    // Most messages are one line, or begin with it.
+    // Most messages have one line, or a first line that is not blank.
     let end = memchr::memchr(b'\n', message.as_bytes()).unwrap_or(message.len());
     let line = message[..end].strip_suffix('\r').unwrap_or(&message[..end]);
     if end == message.len() && line.len() < end || is_blank(line) {

@@ -1,4 +1,4 @@
-//! Questions to the archive: what a log holds, what went wrong in it, what it says over and over, what has changed.
+//! Analysis of logs: statistics, causes of failures, recurring patterns, and changes.
 //!
 //! ```text
 //! sealed ▸ make_summaries ▸ one RunSummary a run, kept by the store

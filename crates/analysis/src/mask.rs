@@ -1,8 +1,8 @@
-//! From a line to its shape: what varies from record to record is replaced by what kind of thing it is.
+//! Converts a line to its shape: values that vary from record to record are replaced with placeholders for their kind.
 //!
-//! One pass over the bytes, without regular expressions. The shape of a line depends on that line alone, never on
-//! the lines before it, so two runs that log the same statement always give the same shape. Inside a shape each
-//! [`Mask`] is one control character (a line's own control characters become spaces); [`text_of`] writes the names.
+//! One pass over the bytes, without regular expressions. The shape of a line depends on that line alone, never on the
+//! lines before it, so the same statement has the same shape in every run. Inside a shape each [`Mask`] is one control
+//! character (a line's own control characters become spaces); [`text_of`] writes the names.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -10,17 +10,18 @@ use std::ops::Range;
 /// Maximum number of bytes of a line that are considered.
 pub(crate) const LINE_BYTES_MAX: usize = 8_192;
 
-/// Words and masks that a shape holds; what follows is [`Mask::Cut`].
+/// Maximum number of words and masks of a shape; the rest becomes [`Mask::Cut`].
 pub(crate) const SHAPE_WORDS_MAX: usize = 64;
 
-/// Bytes after which a shape takes no further word; with the last word it stays below twice as many.
+/// Size in bytes from which no further word is added to a shape; with the last word, the size stays below twice this
+/// value.
 pub(crate) const SHAPE_BYTES_MAX: usize = 600;
 
 /// Maximum length of a run of letters and digits in bytes; a longer one is an encoded value, not a word, and becomes
 /// `<id>`.
 const WORD_BYTES_MAX: usize = 128;
 
-/// Length from which hexadecimal digits that happen to be letters only are no word.
+/// Minimum length of a hexadecimal number that consists only of letters; shorter ones are words.
 const HEX_LETTERS_MIN: usize = 8;
 
 /// Minimum length of a value that is encoded as Base64.
@@ -29,16 +30,16 @@ const ENCODED_BYTES_MIN: usize = 14;
 /// Maximum length of the name of a JSON member in bytes; a longer text is a value.
 const NAME_BYTES_MAX: usize = 40;
 
-/// Times that one punctuation mark is repeated in a shape: rulers of any length are alike.
+/// Maximum number of repetitions of a punctuation mark in a shape, so that rulers of any length are equal.
 const REPEATS_MAX: usize = 3;
 
-/// Fewest asterisks that stand for a number that is not known.
+/// Minimum number of asterisks that represent an unknown number.
 const UNKNOWN_BYTES_MIN: usize = 3;
 
-/// Most bytes that are searched for the first number of a list after such asterisks.
+/// Maximum number of bytes after such asterisks that are searched for the first number of a list.
 const UNKNOWN_AHEAD_MAX: usize = 32;
 
-/// Minimum length of a bar of progress in bytes.
+/// Minimum length of a progress bar in bytes.
 const BAR_BYTES_MIN: usize = 10;
 
 /// Maximum length of the code of an error in bytes, such as `SQL20054N`.
@@ -65,13 +66,13 @@ pub(crate) enum Mask {
     Address,
     /// A quoted text.
     Text,
-    /// Letters and digits that are no word, being so mixed (`x7Kd93Qa`) or so long.
+    /// Letters and digits that are too mixed (`x7Kd93Qa`) or too long for a word.
     Id,
-    /// A word that varies; only the step from shapes to templates finds it.
+    /// A word that varies; detected only when shapes are joined to templates.
     Word,
     /// The rest of a line that is too long.
     Cut,
-    /// Not a value: what follows is the class of the exception that the record carries.
+    /// Not a value: the class of the exception in the record follows.
     Exception,
     /// Not a value: the space between two cells of a row.
     Gap,
@@ -95,7 +96,7 @@ impl Mask {
         (Self::Gap, "  "),
     ];
 
-    /// The character that represents it in a shape: U+0001 and following.
+    /// Returns the character that represents the mask in a shape: U+0001 and following.
     pub(crate) const fn char(self) -> char {
         (self as u8 + 1) as char
     }
@@ -106,7 +107,7 @@ impl Mask {
     }
 }
 
-/// The text of a shape, as displayed and as hashed for its ID.
+/// Returns the text of a shape, as displayed and as hashed for its ID.
 pub(crate) fn text_of(shape: &str) -> String {
     let mut text = String::with_capacity(shape.len() + 32);
     for c in shape.chars() {
@@ -118,7 +119,7 @@ pub(crate) fn text_of(shape: &str) -> String {
     text
 }
 
-/// The shape whose text this is: what [`text_of`] wrote, read again.
+/// Parses the output of [`text_of`] into a shape.
 pub(crate) fn shape_of_text(text: &str) -> String {
     let mut shape = text.to_owned();
     for (mask, name) in Mask::ALL {
@@ -129,7 +130,7 @@ pub(crate) fn shape_of_text(text: &str) -> String {
     shape
 }
 
-/// A line with its values masked, as text.
+/// Returns a line with its values masked, as text.
 pub(crate) fn masked(line: &str) -> String {
     let mut shape = String::new();
     mask_line(line, &mut shape);
@@ -138,7 +139,7 @@ pub(crate) fn masked(line: &str) -> String {
 
 /// Adds the shape of a line to `shape`.
 ///
-/// A statement has the same shape with the colours of a terminal and without.
+/// Terminal colours do not affect the shape.
 pub(crate) fn mask_line(line: &str, shape: &mut String) {
     let line = &*without_colours(&line[..line.floor_char_boundary(LINE_BYTES_MAX)]);
     let start = shape.len();
@@ -159,7 +160,8 @@ pub(crate) fn mask_line(line: &str, shape: &mut String) {
     masker.run();
 }
 
-/// A text without the colours of a terminal, such as `ESC [ 1 ; 31 m`. Other control sequences stay: they are no decoration.
+/// Removes terminal colours, such as `ESC [ 1 ; 31 m`, from a text. Other control sequences are kept because they are
+/// not decoration.
 pub(crate) fn without_colours(text: &str) -> Cow<'_, str> {
     let bytes = text.as_bytes();
     if memchr::memchr(0x1b, bytes).is_none() {
@@ -181,7 +183,7 @@ pub(crate) fn without_colours(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Between words that are apart as cells of a row are, until it is known whether the line is a row.
+/// Separates words that are spaced like cells of a row, until it is known whether the line is a row.
 const GAP: char = Mask::Gap.char();
 const TAB: char = '\u{f}';
 
@@ -189,13 +191,14 @@ fn is_blank(byte: u8) -> bool {
     byte == b' ' || byte == GAP as u8 || byte == TAB as u8
 }
 
-/// Cells of a row that gaps separate.
+/// Minimum number of cells of a row that are separated by gaps.
 const GAP_CELLS_MIN: usize = 3;
 
-/// Most words of such a cell.
+/// Maximum number of words of such a cell.
 const GAP_CELL_WORDS_MAX: usize = 4;
 
-/// Keeps the gaps of a row; in other lines they are spaces. What is assigned between two tabs is one value.
+/// Keeps the gaps of a row, and replaces them with spaces in other lines. An assignment between two tabs has a single
+/// value.
 fn settle_gaps(shape: &mut String, start: usize) {
     let line = &shape[start..];
     if line.contains(TAB) && line.contains('=') {
@@ -210,7 +213,7 @@ fn settle_gaps(shape: &mut String, start: usize) {
     shape.push_str(&settled);
 }
 
-/// `OPERATION=AM Allocated Container` with a mask for a value of several words.
+/// Masks a value of several words, as in `OPERATION=AM Allocated Container`.
 fn with_assigned_masked(cell: &str) -> String {
     match cell.split_once('=') {
         Some((name, value)) if value.contains(' ') && !name.contains(' ') && !value.contains('=') => {
@@ -220,7 +223,8 @@ fn with_assigned_masked(cell: &str) -> String {
     }
 }
 
-/// True of a line of cells that gaps separate, one of which is a value: short cells, without the punctuation of sentences.
+/// True for a line of short cells that are separated by gaps, without the punctuation of sentences, if one cell is a
+/// value.
 fn is_row(line: &str) -> bool {
     let is_value = |cell: &str| cell.len() == 1 && cell.starts_with(|c: char| c < ' ');
     let (mut count, mut values) = (0, 0);
@@ -239,19 +243,19 @@ struct Masker<'a> {
     bytes: &'a [u8],
     at: usize,
     words: usize,
-    /// Those before the word at hand.
+    /// Number of words before the current one.
     words_before: usize,
-    /// Quotation marks of which no closing one follows, so that the rest of the line is searched once for each.
+    /// Quotation marks without a closing mark in the rest of the line, so that the line is searched only once for each.
     unclosed: [bool; 128],
-    /// The same for marks beyond ASCII, a bit each.
+    /// Non-ASCII quotation marks without a closing mark, one bit each.
     unclosed_wide: u32,
-    /// Where the message in a JSON member ends whose text is masked like a line.
+    /// The end of the message in a JSON member, whose text is masked like a line.
     message_end: usize,
-    /// Where the word at hand begins in the shape; words are separated by spaces.
+    /// The start of the current word in the shape; words are separated by spaces.
     word_start: usize,
-    /// Where the word before it is.
+    /// The range of the previous word in the shape.
     word_before: Range<usize>,
-    /// Words of the line are apart as cells of a row are.
+    /// True if words of the line are spaced like cells of a row.
     has_gaps: bool,
     shape: &'a mut String,
 }
@@ -261,7 +265,7 @@ enum Class {
     Space,
     Letter,
     Digit,
-    /// May begin a punctuation mark beyond ASCII, or a letter.
+    /// May begin a non-ASCII punctuation mark or letter.
     Wide,
     Quote,
     Slash,
@@ -294,7 +298,7 @@ fn class(byte: u8) -> Class {
     CLASSES[byte as usize]
 }
 
-/// What comes before the last word of a text, and that word: letters only.
+/// Splits a text before its last word, which consists of letters only.
 fn last_word(text: &[u8]) -> (&[u8], &[u8]) {
     let letters = text.iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count();
     text.split_at(text.len() - letters)
@@ -304,7 +308,7 @@ fn is_alphanumeric(byte: u8) -> bool {
     matches!(class(byte), Class::Letter | Class::Digit | Class::Wide)
 }
 
-/// The length of the punctuation mark beyond ASCII, or of the space, with which a text begins; 0 if there is none.
+/// Returns the length of the non-ASCII punctuation mark or space with which a text begins; 0 if there is none.
 pub(crate) fn wide_punctuation(text: &[u8]) -> usize {
     match *text {
         [0xc2, 0xa0 | 0xab | 0xb7 | 0xbb, ..] => 2,
@@ -317,7 +321,7 @@ pub(crate) fn wide_punctuation(text: &[u8]) -> usize {
     }
 }
 
-/// What closes a quotation that begins with this mark. `»` opens one in German.
+/// Returns the closing mark for an opening quotation mark. `»` is an opening mark in German.
 fn closing_of(mark: &str) -> Option<&'static str> {
     Some(match mark {
         "«" => "»",
@@ -362,7 +366,7 @@ impl Masker<'_> {
         self.settle_gaps(start);
     }
 
-    /// Keeps the gaps of a row; in other lines they are spaces.
+    /// Keeps the gaps of a row, and replaces them with spaces in other lines.
     fn settle_gaps(&mut self, start: usize) {
         if self.has_gaps {
             settle_gaps(self.shape, start);
@@ -389,7 +393,8 @@ impl Masker<'_> {
         self.at = end;
     }
 
-    /// Puts a mask for the bytes up to `end`. A list of values of one kind counts as one value, whatever its length.
+    /// Replaces the bytes up to `end` with a mask. A list of values of one kind counts as one value, regardless of its
+    /// length.
     fn mask_to(&mut self, mask: Mask, end: usize) {
         self.at = end;
         if mask == Mask::Size && self.byte(end) == b')' && self.shape.ends_with("\u{6} (") {
@@ -407,8 +412,8 @@ impl Masker<'_> {
         }
     }
 
-    /// Shortens the shape. Words that reach beyond its new end are no words any more: their places mean something else, or
-    /// nothing, once the shape grows again.
+    /// Shortens the shape. Words that extend beyond its new end are invalidated: their ranges would refer to other text
+    /// when the shape grows again.
     fn shorten_to(&mut self, length: usize) {
         self.shape.truncate(length);
         if self.word_before.end > length {
@@ -419,7 +424,7 @@ impl Masker<'_> {
         }
     }
 
-    /// Where the shape's last value ends, when it is of this kind and only a separator follows it.
+    /// Returns the end of the shape's last value, if it is of this kind and followed only by a separator.
     fn list_end(&self, mask: Mask) -> Option<usize> {
         let shape = self.shape.as_bytes();
         let spaces = shape.iter().rev().take_while(|byte| is_blank(**byte)).count();
@@ -442,10 +447,10 @@ impl Masker<'_> {
         self.shape.push(between);
     }
 
-    /// What is between two words, for the white space that begins at `from` and ends here.
+    /// Returns the separator of two words for the white space from `from` to the current position.
     fn gap(&mut self, from: usize) -> char {
         let is_tab = self.bytes[from..self.at].contains(&b'\t');
-        // After punctuation, space of any width is of the sentence.
+        // After punctuation, white space of any width is part of a sentence.
         let is_of_row = self.at - from > 1 && !matches!(self.previous_of(from), b':' | b'=' | b'.' | b',');
         self.has_gaps |= is_tab || is_of_row;
         match is_tab {
@@ -455,7 +460,7 @@ impl Masker<'_> {
         }
     }
 
-    /// The length of the text up to a mark that closes a quotation.
+    /// Returns the length of the text up to a closing quotation mark.
     fn length_before(&mut self, closing: &str, start: usize) -> Option<usize> {
         // The last bytes of these marks differ in their last bits.
         let bit = 1 << (closing.as_bytes()[closing.len() - 1] & 31);
@@ -468,7 +473,7 @@ impl Masker<'_> {
         at.checked_sub(1).map_or(b' ', |at| self.bytes[at])
     }
 
-    /// A punctuation mark beyond ASCII, which may begin a quotation.
+    /// Processes a non-ASCII punctuation mark, which may begin a quotation.
     fn wide_punctuation(&mut self, length: usize) {
         let end = self.at + length;
         let mark = &self.line[self.at..end];
@@ -489,12 +494,12 @@ impl Masker<'_> {
         self.at = end + text_length + closing.len();
     }
 
-    /// Takes the word that ends here out of the shape if it equals the one before and has a value in it: the length of
-    /// a list such as `node1 node2 node3` or `blk_1, blk_2` is a value as well.
+    /// Removes the word that ends here from the shape if it equals the previous word and contains a value: the length
+    /// of a list such as `node1 node2 node3` or `blk_1, blk_2` is a value as well.
     fn end_word(&mut self) {
         let end = self.shape.len();
         if self.word_start >= end {
-            // A list took the word.
+            // The word became part of a list.
             self.word_before = end..end;
             self.word_start = end + 1;
             self.words_before = self.words;
@@ -555,7 +560,8 @@ impl Masker<'_> {
             && (follows_number && goes_on || begins && first.is_some_and(|byte| byte.is_ascii_digit()))
     }
 
-    /// Where a bar of progress ends that starts here and whose full part ends at `full_end`: `####....`, `===>---`.
+    /// Returns the end of a progress bar that starts here and whose filled part ends at `full_end`: `####....`,
+    /// `===>---`.
     fn bar_end(&self, full_end: usize) -> Option<usize> {
         let tip_end = full_end + usize::from(self.byte(full_end) == b'>');
         let rest = self.byte(tip_end);
@@ -563,7 +569,7 @@ impl Masker<'_> {
         (end - self.at >= BAR_BYTES_MIN).then_some(end)
     }
 
-    /// `'…'`: an apostrophe within a word opens nothing and closes nothing.
+    /// Processes a quotation mark. An apostrophe within a word neither opens nor closes a quotation.
     fn quoted(&mut self) {
         let quote = self.bytes[self.at];
         if self.at == self.message_end {
@@ -578,7 +584,7 @@ impl Masker<'_> {
             return self.punctuation();
         };
         if quote == b'"' && self.is_value_of(&[b"msg", b"message"]) {
-            // What a log says is no value, but what it says has values.
+            // The message of a log entry is not a value, but contains values.
             self.message_end = end;
             return self.copy_to(self.at + 1);
         }
@@ -596,7 +602,7 @@ impl Masker<'_> {
         let quoted = [quote as char, Mask::Text.char(), quote as char];
         let before = self.shape.trim_end_matches(' ');
         match before.strip_suffix(',') {
-            // What a colon follows is the key of a dictionary.
+            // A quoted text before a colon is the key of a dictionary.
             Some(before) if before.chars().rev().take(3).eq(quoted) && self.byte(self.at) != b':' => {
                 let length = before.len();
                 self.shorten_to(length);
@@ -605,8 +611,8 @@ impl Masker<'_> {
         }
     }
 
-    /// Up to where a quoted text that ends at `end` is no value: the names of JSON's members, and the members that tell
-    /// its kind, to the end; the method of an HTTP request.
+    /// Returns the end of the part of a quoted text, ending at `end`, that is not a value: the whole text for names of
+    /// JSON members and for members that identify the kind of a record; the method of an HTTP request.
     fn kept_of_quoted(&self, end: usize) -> Option<usize> {
         const KINDS: [&[u8]; 8] =
             [b"type", b"kind", b"event", b"action", b"operation", b"op", b"eventType", b"event_type"];
@@ -651,7 +657,7 @@ impl Masker<'_> {
         self.punctuation();
     }
 
-    /// Where a path or address of the web that starts at `at` ends; a full stop after it is the sentence's.
+    /// Returns the end of a path or URL that starts at `at`; a full stop after it belongs to the sentence.
     fn path_end(&self, at: usize) -> usize {
         let belongs = |byte: u8| is_alphanumeric(byte) || b"/\\._-%+=@~*$#&?".contains(&byte);
         let mut end = self.end_of(at, belongs);
@@ -674,7 +680,7 @@ impl Masker<'_> {
         self.punctuation();
     }
 
-    /// `SomeClass@451001e5`: what Java prints for an object that has no text.
+    /// `SomeClass@451001e5`: Java's default text of an object.
     fn identity_hash(&mut self) {
         let end = self.end_of(self.at + 1, |byte| byte.is_ascii_hexdigit());
         let digits = &self.bytes[self.at + 1..end];
@@ -712,7 +718,7 @@ impl Masker<'_> {
         }
     }
 
-    /// Where a value that is encoded as Base64 ends: it is padded, or has what no word has.
+    /// Returns the end of a Base64 value: it is padded, or contains characters that do not occur in words.
     fn encoded_end(&self, run: &Run) -> Option<usize> {
         if !matches!(self.byte(run.end), b'+' | b'/' | b'=') {
             return None;
@@ -721,7 +727,7 @@ impl Masker<'_> {
         let end = self.end_of(text_end, |byte| byte == b'=');
         let text = &self.bytes[self.at..text_end];
         let has_digits = text.iter().any(u8::is_ascii_digit);
-        // `orderTable=` is a name without a value more often.
+        // `orderTable=` is more likely a name without a value.
         let is_padded = match end - text_end {
             1 => has_digits,
             2 => true,
@@ -734,7 +740,7 @@ impl Masker<'_> {
         (is_encoded && !is_alphanumeric(self.byte(end))).then_some(end)
     }
 
-    /// True of the code of an error: it tells one cause from another, and is no value. `ORA-00942`, `SQLSTATE 42P01`,
+    /// True for the code of an error, which distinguishes causes and is not a value. `ORA-00942`, `SQLSTATE 42P01`,
     /// `HTTP 503`, `exit code 4`, `ERROR 1045 (28000)`, `SQL0204N`.
     fn is_code(&self, run: &Run) -> bool {
         let text = &self.bytes[self.at..run.end];
@@ -782,7 +788,7 @@ impl Masker<'_> {
                 && (self.byte(run.end) == b':' || self.bytes[run.end..].starts_with(b" ("))
     }
 
-    /// The run of letters and digits that starts here.
+    /// Returns the run of letters and digits that starts here.
     fn measure(&self) -> Run {
         let letters_end = self.end_of(self.at, |byte| class(byte) == Class::Letter);
         if !is_alphanumeric(self.byte(letters_end)) {
@@ -853,7 +859,7 @@ impl Masker<'_> {
         if run.hex && length >= 7 && run.digits < length {
             return self.mask_to(Mask::Hex, run.end);
         }
-        // `PSUDNEVH8Y` is a key; a word in capitals has its digits at the end.
+        // `PSUDNEVH8Y` is a key; in other words in capitals, digits occur only at the end.
         let key =
             run.switches == 2 && text[length - 1].is_ascii_uppercase() && !text.iter().any(u8::is_ascii_lowercase);
         if length >= 8 && (run.switches >= 3 || key) && text.is_ascii() {
@@ -872,7 +878,7 @@ impl Masker<'_> {
             if digits_end > self.at && !within {
                 self.shape.push(Mask::Number.char());
                 self.at = digits_end;
-                // `v4.3.0` is one number, as `4.3.0` is.
+                // `v4.3.0` is one number, like `4.3.0`.
                 while self.at >= run_end && self.byte(self.at) == b'.' && self.byte(self.at + 1).is_ascii_digit() {
                     self.at = self.end_of(self.at + 1, |byte| byte.is_ascii_digit());
                 }
@@ -884,7 +890,7 @@ impl Masker<'_> {
         }
     }
 
-    /// The number at `at` with its unit: what it is, and where it ends.
+    /// Returns the mask and the end of the number at `at` with its unit.
     fn number(&self, at: usize) -> (Mask, usize) {
         let mut end = self.end_of(at, |byte| byte.is_ascii_digit());
         let mut dots = 0;
@@ -910,11 +916,11 @@ impl Masker<'_> {
         if self.byte(end) == b':' { self.end_of(end + 1, |byte| byte.is_ascii_digit()).max(end) } else { end }
     }
 
-    /// The unit after a number that ends at `end`, with a space between or none.
+    /// Returns the unit after a number that ends at `end`, with or without a space between them.
     fn unit(&self, end: usize) -> Option<(Mask, usize)> {
         let apart = self.byte(end) == b' ';
         let start = end + usize::from(apart);
-        // What units begin with.
+        // The first bytes of units.
         if !b"BGKMTACDEJNPSUhdbkmnsu%\xc2".contains(&self.byte(start)) {
             return None;
         }
@@ -960,8 +966,8 @@ impl Masker<'_> {
         text.iter().enumerate().all(fits).then_some(self.at + 36)
     }
 
-    /// `scheme://…`, `file:/…`, `C:\…`. A single slash must be preceded by a known scheme: `Reading:/data` contains a
-    /// path, and a word for what is done with it.
+    /// `scheme://…`, `file:/…`, `C:\…`. A single slash must be preceded by a known scheme: `Reading:/data` is an
+    /// ordinary word and a path.
     fn address_of_web_end(&self, run: &Run) -> Option<usize> {
         if self.byte(run.end) != b':' || !self.bytes[self.at].is_ascii_alphabetic() {
             return None;
@@ -994,7 +1000,7 @@ impl Masker<'_> {
         (fits && colons >= 5 && groups().all(|group| group.len() == 2)).then_some((Mask::Hex, end))
     }
 
-    /// Where the date, time of day, or both, at `at` end.
+    /// Returns the end of the date, time of day, or both, at `at`.
     fn time_end(&self, at: usize) -> Option<usize> {
         let with_zone = |end| self.zone_after(end).unwrap_or(end);
         let Some(date_end) = self.date_end(at) else { return self.time_of_day_end(at).map(with_zone) };
@@ -1020,7 +1026,7 @@ impl Masker<'_> {
             [("dddd-dd-dd", 4, 7), ("dd-dd-dddd", 2, 5), ("dd-aaa-dddd", 2, 6), ("dd-dd-dd", 2, 5)];
         let fits = |(form, first, second): &&(&str, usize, usize)| {
             let separator = self.byte(at + first);
-            // Two digits between full stops are a version more often than a date.
+            // Pairs of digits separated by full stops are more likely a version than a date.
             let version = form.len() == 8 && separator != b'/';
             matches!(separator, b'-' | b'/' | b'.')
                 && separator == self.byte(at + second)
@@ -1067,9 +1073,9 @@ impl Masker<'_> {
         is_time.then(|| self.zone_after(end).unwrap_or(end))
     }
 
-    /// Where a date with the name of a month, and the time of day with it, end: `Mon Nov 23 19:38:00 UTC 2026`, as
-    /// `java.util.Date` writes itself; `Nov 23, 2026 7:38:00 PM`; `Mon, 23 Nov 2026 19:38:00 GMT`; `Nov  3 19:38:00`.
-    /// Without a year or a time of day it is none: `Nov 23 rows`.
+    /// Returns the end of a date with the name of a month, including its time of day: `Mon Nov 23 19:38:00 UTC 2026`,
+    /// as formatted by `java.util.Date`; `Nov 23, 2026 7:38:00 PM`; `Mon, 23 Nov 2026 19:38:00 GMT`; `Nov  3 19:38:00`.
+    /// Without a year or a time of day, the text is not a date: `Nov 23 rows`.
     fn spelled_date_end(&self, at: usize) -> Option<usize> {
         let at = self.name_end(at, &DAYS).and_then(|end| self.apart(end)).unwrap_or(at);
         if let Some(month) = self.name_end(at, &MONTHS) {
@@ -1088,7 +1094,7 @@ impl Masker<'_> {
         Some(self.time_of_day_after(year).unwrap_or(year))
     }
 
-    /// Where one of these names ends, in full or its first three letters.
+    /// Returns the end of one of these names, either in full or abbreviated to three letters.
     fn name_end(&self, at: usize, names: &[&str]) -> Option<usize> {
         let start = self.bytes.get(at..at + 3)?;
         let name = names.iter().find(|name| name.as_bytes()[..3] == *start)?;
@@ -1102,18 +1108,18 @@ impl Masker<'_> {
         (count.contains(&(end - at)) && !is_alphanumeric(self.byte(end))).then_some(end)
     }
 
-    /// Past a space, or two where a day of one digit is filled up.
+    /// Skips a space, or two before a padded day of one digit.
     fn spaces_end(&self, at: usize) -> Option<usize> {
         let end = self.end_of(at, |byte| byte == b' ');
         (1..=2).contains(&(end - at)).then_some(end)
     }
 
-    /// Past a space that may follow a comma.
+    /// Skips a space, which may follow a comma.
     fn apart(&self, at: usize) -> Option<usize> {
         self.spaces_end(at + usize::from(self.byte(at) == b','))
     }
 
-    /// The time of day after a date, with what belongs to it.
+    /// Returns the end of the time of day after a date, including its zone.
     fn time_of_day_after(&self, date_end: usize) -> Option<usize> {
         let time = self.time_of_day_end(self.apart(date_end)?)?;
         Some(self.zone_after(time).unwrap_or(time))
@@ -1130,7 +1136,7 @@ impl Masker<'_> {
         matches!(self.byte(start), b'+' | b'-').then(|| self.digits_end(start + 1, 4..=4)).flatten()
     }
 
-    /// ` 2026`, ` UTC 2026`, whatever the zone.
+    /// ` 2026`, ` UTC 2026`, with any zone.
     fn year_after(&self, time_end: usize) -> Option<usize> {
         let start = self.spaces_end(time_end)?;
         let zone_end = self.end_of(start, |byte| byte.is_ascii_alphabetic());
@@ -1158,7 +1164,7 @@ const MONTHS: [&str; 12] = [
 struct Run {
     end: usize,
     digits: usize,
-    /// How often it goes from letters to digits or back.
+    /// Number of changes between letters and digits.
     switches: usize,
     /// Hexadecimal digits only.
     hex: bool,
@@ -1270,7 +1276,7 @@ mod tests {
     fn cells_of_rows_stay_apart_by_their_gaps() {
         check("17\tAnn van Dam\tKöln\t9.50", "<number>  Ann van Dam  Köln  <number>");
         check("  000017  Ann         Oslo            12", "<number>  Ann  Oslo  <number>");
-        // Sentences have no cells, however they are filled up.
+        // Sentences have no cells, regardless of padding.
         for line in ["rows:     12   of 99", "Stage-1 map = 0%,  reduce = 0%  done", "loaded   12 rows", "a\tb\tc"] {
             assert!(!masked(line).contains("  "), "{line}");
         }
@@ -1286,7 +1292,7 @@ mod tests {
         ] {
             assert_eq!(masked(coloured), masked("load of 7 rows failed"), "{coloured:?}");
         }
-        // What is no colour is a part of the line, whose control characters are spaces.
+        // Other sequences are part of the line, whose control characters become spaces.
         assert_eq!(masked("a\u{1b}[31"), "a [<number>");
         assert_eq!(without_colours("\u{1b}[31;"), "\u{1b}[31;");
         assert_eq!(without_colours("\u{1b}[2J\u{1b}[1mx"), "\u{1b}[2Jx");

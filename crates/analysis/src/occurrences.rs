@@ -1,10 +1,10 @@
-//! How often, when and how severe something was logged, with one sample; the same whatever the order of records.
+//! Statistics of records: frequency, times, severity, and one sample. They do not depend on the order of records.
 
 use runlog_model::record::SeverityCounts;
 use runlog_model::{Record, Severity, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// Most bytes of a message that a sample keeps.
+/// Maximum size of a sample message. Unit: bytes.
 pub const SAMPLE_BYTES_MAX: usize = 600;
 
 /// Statistics of the records of a pattern or group.
@@ -24,7 +24,7 @@ pub struct Occurrences {
 }
 
 impl Occurrences {
-    /// Of one record.
+    /// Returns the statistics of one record.
     pub(crate) fn of(record: &Record, severity: Severity) -> Self {
         let mut severities = SeverityCounts::default();
         severities.add(severity);
@@ -52,7 +52,7 @@ impl Occurrences {
         }
     }
 
-    /// Adds the records of another.
+    /// Adds the records of other statistics.
     pub(crate) fn add_all(&mut self, other: &Self) {
         self.severities.add_all(&other.severities);
         self.last = self.last.max(other.last);
@@ -75,9 +75,9 @@ impl Occurrences {
     }
 }
 
-/// Records that no pattern or group counts, because there were too many different ones.
+/// Records that are counted in no pattern or group, because there were too many different ones.
 ///
-/// When it is not empty, the count of a pattern is a lower bound, and a rare one may be missing.
+/// If there are such records, the count of a pattern is a lower bound, and rare patterns may be missing.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rest {
@@ -91,7 +91,7 @@ impl Rest {
         self.severities.total()
     }
 
-    /// Counts records that did not fit.
+    /// Adds records that exceeded the limit.
     pub(crate) fn add_all(&mut self, occurrences: &Occurrences) {
         self.severities.add_all(&occurrences.severities);
     }

@@ -1,24 +1,24 @@
-//! Names of exceptions in lines.
+//! Finds names of exceptions in lines.
 
-/// What names of exceptions end with. A word that is nothing else is no exception.
+/// The endings of names of exceptions. A word that consists only of such an ending is not an exception.
 const ENDINGS: [&str; 8] = ["Exception", "Error", "Throwable", "Failure", "Fault", "Abort", "Timeout", "Interrupt"];
 
-/// What may stand before an exception at the beginning of a line.
+/// Prefixes of an exception at the beginning of a line.
 const PREFIXES: [&str; 6] =
     [": ", "Unhandled exception. ", "Unhandled Exception: ", "User class threw exception: ", "Exception: ", "ERROR: "];
 
-/// An exception as a line names it.
+/// An exception that is named in a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Named<'a> {
     /// Its class, as in `java.sql.SQLException`.
     pub(crate) class: &'a str,
-    /// Between class and message, as in ` (0x80131904)`.
+    /// The text between class and message, such as ` (0x80131904)`.
     pub(crate) detail: &'a str,
     /// Its message; empty if there is none.
     pub(crate) message: &'a str,
 }
 
-/// The exception with which a line begins.
+/// Returns the exception with which a line begins.
 pub(crate) fn at_start(line: &str) -> Option<Named<'_>> {
     let mut line = line.trim();
     if let Some((_, rest)) = line.strip_prefix("Exception in thread \"").and_then(|rest| rest.split_once("\" ")) {
@@ -41,7 +41,7 @@ pub(crate) fn at_start(line: &str) -> Option<Named<'_>> {
     Some(Named { class, detail, message: message.trim() })
 }
 
-/// The first exception with a package that is named within a line and has a message.
+/// Returns the first exception within a line that has a package and a message.
 pub(super) fn within(line: &str) -> Option<Named<'_>> {
     let words = line.split(|c: char| !is_of_class(c)).filter(|word| word.len() > 5 && word.contains('.'));
     words.filter(|word| is_exception(word)).find_map(|class| {
@@ -80,7 +80,7 @@ fn is_exception(class: &str) -> bool {
         && (ENDINGS.iter().any(|ending| simple.ends_with(ending)) || is_numbered(simple))
 }
 
-/// `ORA00942Exception1`: some generators of code number their classes.
+/// `ORA00942Exception1`: some code generators append numbers to class names.
 fn is_numbered(simple: &str) -> bool {
     simple.trim_end_matches(|c: char| c.is_ascii_digit()).ends_with("Exception")
 }

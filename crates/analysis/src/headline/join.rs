@@ -1,7 +1,8 @@
-//! Joins the lines of a trace that arrive as one record each.
+//! Joins the lines of a trace whose lines were logged as separate records.
 //!
-//! A record that looks like the beginning of a failure is held until the next record of the same pod and component
-//! shows whether it goes on. Memory is bounded: few messages are held, and each is bounded.
+//! A record that may be the beginning of a failure is held until the next record of the same pod and component shows
+//! whether the message continues. Memory is bounded: the number of held messages is limited, and so is the size of
+//! each.
 
 use runlog_model::{Record, Severity, Timestamp};
 
@@ -9,17 +10,17 @@ use super::exception::at_start;
 use super::read::{is_lead, prefix_of_traceback, without_prefix_of_logger};
 use crate::stack_trace::Frame;
 
-/// Most messages that are held at a time: pods and components that write by turns.
+/// Maximum number of messages held at the same time, one for each pod and component.
 const HELD_MAX: usize = 16;
 
-/// Most bytes of a joined message, and most records.
+/// Maximum size of a joined message in bytes, and maximum number of its records.
 const JOINED_BYTES_MAX: usize = 64 << 10;
 const JOINED_RECORDS_MAX: usize = 2_000;
 
-/// Longest time between the records of a trace. Unit: milliseconds.
+/// Maximum time between two records of a trace. Unit: milliseconds.
 const PAUSE_MS_MAX: i64 = 2_000;
 
-/// Most records of others that are logged between two of a trace.
+/// Maximum number of other records between two records of a trace.
 const BETWEEN_MAX: usize = 64;
 
 /// The first line of a Python traceback.
@@ -34,24 +35,24 @@ pub(crate) struct Joined {
     pub(crate) severity: Severity,
     /// Position of the first record in the log.
     pub(crate) position: u64,
-    /// Records that were joined.
+    /// Number of joined records.
     pub(crate) records: usize,
-    /// Records below WARN before the first.
+    /// Number of records below WARN before the first record.
     pub(crate) ordinary_before: u64,
     /// Time of the last record.
     last: Timestamp,
-    /// Ordinary records of the same component since the last.
+    /// Number of ordinary records of the same component since the last record.
     between: usize,
-    /// Whether its lines are within a Python traceback.
+    /// Position of its last line relative to Python tracebacks.
     traceback: InTraceback,
 }
 
-/// Where the lines of a message are in Python's tracebacks.
+/// The position of a line relative to Python tracebacks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum InTraceback {
     #[default]
     None,
-    /// The exception is still to come.
+    /// Within a traceback, before its last line, which names the exception.
     Open,
     /// The last line of a traceback was read.
     Closed,
@@ -77,17 +78,17 @@ pub(crate) struct Joiner {
     held: Vec<Joined>,
 }
 
-/// What a record is.
+/// The effect of a record.
 #[derive(Debug, Default)]
 pub(crate) struct JoinOutcome {
     /// Messages that are complete now.
     pub(crate) complete: Vec<Joined>,
-    /// It continues the message of an earlier record.
+    /// True if the record continues the message of an earlier record.
     pub(crate) continues: bool,
 }
 
 impl Joiner {
-    /// Takes a record. `is_of_interest`: it may begin a message about a failure.
+    /// Adds a record. `is_of_interest`: the record may begin a message about a failure.
     pub(crate) fn add(
         &mut self,
         record: &Record,
@@ -108,7 +109,7 @@ impl Joiner {
                 taken.continues = true;
                 return taken;
             }
-            // Another thread of the component goes on while the trace is written.
+            // Another thread of the component logs while the trace is written.
             if !is_of_interest && self.held[at].takes_between(record, severity) {
                 return taken;
             }
@@ -132,7 +133,7 @@ impl Joiner {
         taken
     }
 
-    /// The messages that are still held.
+    /// Returns the messages that are still held.
     pub(crate) fn finish(self) -> Vec<Joined> {
         self.held
     }
@@ -143,7 +144,8 @@ impl Joined {
         self.record.message.as_deref().unwrap_or_default()
     }
 
-    /// The text of a record without what a logger writes first, and without what the first line has as well.
+    /// Returns the text of a record without the prefix of a logger, and without the prefix that it shares with the
+    /// first line.
     fn line_of<'a>(&self, record: &'a Record) -> &'a str {
         let line = without_prefix_of_logger(record.message.as_deref().unwrap_or_default());
         match self.traceback {
@@ -156,7 +158,7 @@ impl Joined {
         self.text().lines().next_back().unwrap_or_default()
     }
 
-    /// The last line that says anything.
+    /// Returns the last line that contains letters or digits.
     fn last_words(&self) -> &str {
         self.text().lines().rfind(|line| line.contains(char::is_alphanumeric)).unwrap_or_default()
     }
@@ -165,7 +167,7 @@ impl Joined {
         self.traceback == InTraceback::Open
     }
 
-    /// Counts an ordinary record that is no part of the message; false once it may be complete.
+    /// Counts an ordinary record that is not part of the message; returns false if the message may be complete.
     fn takes_between(&mut self, record: &Record, severity: Severity) -> bool {
         let is_near = record.time.millis_since(self.last).abs() <= PAUSE_MS_MAX;
         self.between += 1;
@@ -217,12 +219,12 @@ impl Joined {
     }
 }
 
-/// True for the severities of records that are no part of a trace of errors, unless they look like it.
+/// True for severities of records that belong to an error trace only if their text looks like it.
 fn is_progress(severity: Severity) -> bool {
     matches!(severity, Severity::Trace | Severity::Debug | Severity::Info)
 }
 
-/// A line that stands only within a trace.
+/// True for a line that occurs only within a trace.
 pub(crate) fn is_continuation(line: &str) -> bool {
     is_part_of_chain(line) && !line.trim().is_empty()
 }

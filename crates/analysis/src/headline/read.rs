@@ -1,7 +1,7 @@
-//! From a message to what it says went wrong.
+//! Extracts the headline of a message.
 //!
-//! A message is read into steps of a chain, from the outermost to the root: sentences, exceptions, and what each was
-//! caused by. The root is the headline, unless it says less than what is around it.
+//! A message is parsed into the steps of a chain, from the outermost to the root: sentences, exceptions, and their
+//! causes. The root is the headline, unless it is less specific than the step around it.
 
 use super::exception::{Named, at_start, within};
 use super::weight::{LineWeight, Weight, is_cover, is_only_status, weigh};
@@ -10,25 +10,25 @@ use crate::stack_trace::Frame;
 /// Maximum number of lines of a message that are considered.
 const LINES_MAX: usize = 5_000;
 
-/// Most steps of a chain.
+/// Maximum number of steps of a chain.
 const STEPS_MAX: usize = 64;
 
-/// Most lines of the message of an exception, and of the text before one, that are considered.
+/// Maximum number of lines that are considered of the message of an exception, and of the text before an exception.
 const TEXT_LINES_MAX: usize = 12;
 
-/// Most lines that continue one.
+/// Maximum number of continuation lines of a line.
 const LEADS_MAX: usize = 4;
 
-/// Fewest words of a sentence.
+/// Minimum number of words of a sentence.
 const SENTENCE_WORDS_MIN: usize = 4;
 
-/// Most characters of a headline.
+/// Maximum length of a headline. Unit: characters.
 const CHARS_MAX: usize = 400;
 
-/// Most bytes of a line that are read.
+/// Maximum number of bytes of a line that are considered.
 const LINE_BYTES_MAX: usize = 4_096;
 
-/// Exceptions that say something without a message.
+/// Exceptions that are specific even without a message.
 const CLEAR_ALONE: [&str; 10] = [
     "NullPointerException",
     "NullReferenceException",
@@ -42,20 +42,20 @@ const CLEAR_ALONE: [&str; 10] = [
     "UnsupportedOperationException",
 ];
 
-/// What a message says went wrong.
+/// The text of a message that states what went wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Headline {
     /// One line, at most 400 characters.
     pub(crate) text: String,
-    /// How much it says.
+    /// How specific the text is.
     pub(crate) weight: Weight,
-    /// It is hardly ever said of anything but a failure: an exception, or the code of a driver.
+    /// True if such a text hardly ever occurs without a failure: an exception, or the code of a driver.
     pub(crate) is_strong: bool,
-    /// The message says that a component, thread or program ended with it.
+    /// True if the message states that a component, thread or program ended.
     pub(crate) is_fatal: bool,
 }
 
-/// Reads what a message says went wrong.
+/// Returns the headline of a message.
 pub(crate) fn read(message: &str) -> Headline {
     let is_fatal = message.lines().take(3).any(is_end_message);
     let chosen = match message.contains("Traceback (most recent call last)") {
@@ -81,9 +81,9 @@ struct Step {
     text: String,
     weight: Weight,
     is_strong: bool,
-    /// It says no more than its kind: an exception without a message, or the status of a response.
+    /// True if the step states only its kind: an exception without a message, or the status of a response.
     is_bare: bool,
-    /// Its own words say what went wrong.
+    /// True if the text of the step states what went wrong.
     says_why: bool,
 }
 
@@ -98,13 +98,13 @@ impl Step {
         Self { text: String::new(), weight: Weight::Empty, is_strong: false, is_bare: true, says_why: false }
     }
 
-    /// This step, unless it says no more than its kind and the one around it says why.
+    /// Returns this step, or the step around it if this one states only its kind and the other states why.
     fn or_around(self, around: &Self) -> Self {
         if self.is_bare && around.says_why { around.clone() } else { self }
     }
 }
 
-/// The steps of a message, the outermost first.
+/// The steps of a message, outermost first.
 #[derive(Debug, Default)]
 struct Chain<'a> {
     steps: Vec<Part<'a>>,
@@ -112,7 +112,7 @@ struct Chain<'a> {
     before: Vec<&'a str>,
 }
 
-/// An exception, or what stands in the place of one.
+/// An exception, or a text in the place of an exception.
 #[derive(Debug)]
 struct Part<'a> {
     named: Option<Named<'a>>,
@@ -121,7 +121,7 @@ struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// What follows `Caused by: `.
+    /// Parses the text after `Caused by: `.
     fn cause(text: &'a str) -> Self {
         // Oracle's driver writes the text of its exception without the class.
         if text.starts_with("Error : ")
@@ -143,7 +143,7 @@ impl<'a> Part<'a> {
     }
 }
 
-/// Reads a message without Python's tracebacks: Java and .NET, or sentences.
+/// Parses a message without Python tracebacks: traces of Java and .NET, or sentences.
 fn chain_of(message: &str) -> Chain<'_> {
     let mut chain = Chain::default();
     let mut suppressed_indent = None;
@@ -199,14 +199,14 @@ fn chain_of(message: &str) -> Chain<'_> {
     chain
 }
 
-/// `0: …`, `12: …` without the number: a cause in a list, as Rust's `anyhow` writes it.
+/// Removes the number of `0: …`, `12: …`: a cause in a list, as written by Rust's `anyhow`.
 fn without_number(text: &str) -> &str {
     let (number, rest) = text.split_once(": ").unwrap_or(("", text));
     if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) { rest.trim_start() } else { text }
 }
 
 impl<'a> Chain<'a> {
-    /// Of too many steps, the last is the root.
+    /// Adds a step. If there are too many, the last one remains the root.
     fn push(&mut self, part: Part<'a>) {
         if self.steps.len() >= STEPS_MAX {
             self.steps.pop();
@@ -221,7 +221,7 @@ impl<'a> Chain<'a> {
         }
     }
 
-    /// The innermost step that says something, or else the one that says most.
+    /// Returns the innermost specific step, or else the most specific one.
     fn root(&self) -> Step {
         let steps: Vec<Step> = self.steps.iter().map(Part::step).collect();
         let around = steps.iter().rev().find(|step| step.says_why);
@@ -248,7 +248,7 @@ impl<'a> Chain<'a> {
 }
 
 fn step_of_exception(named: Named<'_>, more: &[&str]) -> Step {
-    // Spring writes the cause into the message.
+    // Spring includes the cause in the message.
     if let Some((message, inner)) = named.message.split_once("nested exception is ")
         && let Some(inner) = at_start(inner)
     {
@@ -275,7 +275,7 @@ fn step_of_exception(named: Named<'_>, more: &[&str]) -> Step {
     let weight = match said.weight {
         Weight::Empty if is_clear => Weight::Bare,
         Weight::Empty => Weight::Plain,
-        // `Cannot invoke … because … is null` says no more than the class.
+        // `Cannot invoke … because … is null` is no more specific than the class.
         Weight::Plain | Weight::Telling if simple.starts_with("Null") => Weight::Bare,
         Weight::Plain | Weight::Bare => Weight::Telling,
         other => other,
@@ -288,7 +288,7 @@ fn step_of_exception(named: Named<'_>, more: &[&str]) -> Step {
     Step { text: one_line(&text), weight, is_strong: weight >= Weight::Bare, is_bare, says_why }
 }
 
-/// The line that says most; the first of those that say the same.
+/// Returns the most specific line; the first one among equals.
 fn best_line(lines: &[&str]) -> Step {
     let mut best = Step::empty();
     for (place, whole) in lines.iter().enumerate() {
@@ -301,7 +301,7 @@ fn best_line(lines: &[&str]) -> Step {
             let joined = with_what_follows(line, &lines[place + 1..]);
             step = Step::of(&joined, weigh(&joined));
         }
-        // The author of the job chose these words.
+        // This text was written by the author of the job.
         if step.weight == Weight::Plain && message_of_row(whole).is_some() {
             (step.weight, step.is_strong) = (Weight::Telling, true);
         }
@@ -312,12 +312,12 @@ fn best_line(lines: &[&str]) -> Step {
     best
 }
 
-/// A line that is not complete without the next, with as many of the next as it takes.
+/// Joins a line that is incomplete by itself with the lines that continue it.
 fn with_what_follows(line: &str, next: &[&str]) -> String {
     let mut joined = line.trim().to_owned();
     for next in next.iter().filter(|next| weigh(next).weight > Weight::Empty).take(LEADS_MAX) {
         let goes_on = is_place(next);
-        // Another beginning says it without this one.
+        // The next line begins a statement of its own, which is complete without this line.
         if is_lead(next) && !goes_on && !is_open(line) {
             break;
         }
@@ -335,7 +335,7 @@ fn is_place(line: &str) -> bool {
     line.rsplit_once(" at position ").is_some_and(|(_, at)| at.trim_end().bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// A line that is not complete without the next.
+/// True for a line that is incomplete without the next one.
 pub(super) fn is_lead(line: &str) -> bool {
     let line = line.trim();
     // `Compilation Error`
@@ -354,7 +354,8 @@ fn is_open(line: &str) -> bool {
     line.starts_with('[') && line.contains('=') && count(b'[') > count(b']')
 }
 
-/// The line without what stands before the point: times, levels, components, and what only says that it failed.
+/// Removes the prefixes of the essential part of a line: times, levels, components, and texts that state only that
+/// something failed.
 fn without_wrappers(line: &str) -> &str {
     let line = line.trim().trim_start_matches(['│', '╷', ' ']);
     let mut line = without_component(without_prefix_of_logger(line));
@@ -369,7 +370,8 @@ fn without_wrappers(line: &str) -> &str {
         let is_label = rest.trim_start().to_ascii_lowercase().starts_with("reason") || before.ends_with(" code");
         let says_something = match weigh(rest).weight {
             Weight::Empty | Weight::Wrapper => false,
-            // What is not known may be a part of the wrapper, unless it is a sentence behind one that only covers it.
+            // An unknown text may be a part of the wrapper, unless it is a sentence after a wrapper that only covers a
+            // cause.
             Weight::Plain => is_cover(before) && rest.split_whitespace().count() >= SENTENCE_WORDS_MIN,
             Weight::Aftermath | Weight::Bare | Weight::Telling => true,
         };
@@ -381,14 +383,15 @@ fn without_wrappers(line: &str) -> &str {
     line
 }
 
-/// The last telling message of `'Type=…,Message=…,Source=…,''Type=…,Message=…,Source=…`, as Azure writes a chain.
+/// Returns the last specific message of `'Type=…,Message=…,Source=…,''Type=…,Message=…,Source=…`, the form in which
+/// Azure writes a chain.
 fn innermost_property(line: &str) -> Option<&str> {
     let starts = line.rmatch_indices(",Message=").map(|(start, label)| start + label.len());
     let mut messages = starts.filter_map(|start| line[start..].split_once(",Source=").map(|(message, _)| message));
     messages.find(|message| weigh(message).weight == Weight::Telling)
 }
 
-/// The message of `…|5|tDie|tDie_1|no orders|4`: a row of tLogCatcher, with the exit code behind it.
+/// Returns the message of `…|5|tDie|tDie_1|no orders|4`: a row of tLogCatcher, which ends with the exit code.
 fn message_of_row(line: &str) -> Option<&str> {
     let (_, rest) = line.split_once("|tDie|tDie_")?;
     let (message, code) = rest.split_once('|')?.1.rsplit_once('|')?;
@@ -396,7 +399,7 @@ fn message_of_row(line: &str) -> Option<&str> {
     is_row.then_some(message)
 }
 
-/// `tDBInput_1 - …` without its component.
+/// Removes the component of `tDBInput_1 - …`.
 fn without_component(line: &str) -> &str {
     let end = line.find([' ', ':']).unwrap_or(line.len());
     let (name, rest) = line.split_at(end);
@@ -409,14 +412,14 @@ fn without_component(line: &str) -> &str {
     if is_component && !rest.is_empty() { rest } else { line }
 }
 
-/// `2026-11-28 02:14:07,118 [main] ERROR acme.Job - …` without what a logger writes first: a time, a level, and what
-/// is in brackets, in any order.
+/// Removes the prefix of a logger, as in `2026-11-28 02:14:07,118 [main] ERROR acme.Job - …`: a time, a level, and
+/// texts in brackets, in any order.
 pub(super) fn without_prefix_of_logger(line: &str) -> &str {
     const STREAMS: [&str; 6] = ["[stderr] ", "[stdout] ", "stderr: ", "[err] ", "[STDERR] ", "stderr | "];
     const LEVELS: [&str; 10] =
         ["ERROR", "FATAL", "WARN", "WARNING", "SEVERE", "CRITICAL", "INFO", "DEBUG", "TRACE", "NOTICE"];
     let line = STREAMS.iter().find_map(|stream| line.strip_prefix(stream)).unwrap_or(line);
-    // Most lines have no such prefix, and these begin with a digit, a bracket or a level.
+    // Prefixes begin with a digit, a bracket or a level; most lines have none.
     if !line.starts_with(|c: char| c.is_ascii_digit() || c == '[' || c.is_ascii_uppercase()) {
         return line;
     }
@@ -442,7 +445,7 @@ pub(super) fn without_prefix_of_logger(line: &str) -> &str {
             _ => break,
         }
         rest = after;
-        // What follows the separator is the text, with its indentation.
+        // The text begins after the separator, with its indentation.
         if is_separator && !after.starts_with('[') {
             break;
         }
@@ -450,7 +453,7 @@ pub(super) fn without_prefix_of_logger(line: &str) -> &str {
     if has_time && has_level { rest } else { line }
 }
 
-/// Frames of .NET and of JavaScript.
+/// True for a stack frame of .NET or JavaScript.
 fn is_other_frame(text: &str) -> bool {
     let of_script = |call: &str| {
         let place = call.trim_end_matches([' ', '{', ')']);
@@ -460,7 +463,7 @@ fn is_other_frame(text: &str) -> bool {
         || text.strip_prefix("at ").is_some_and(|call| call.contains(":line ") || of_script(call))
 }
 
-/// The first exception of Python's tracebacks, which the later ones were caused by.
+/// Returns the first exception of Python tracebacks, which caused the later ones.
 fn of_python(message: &str) -> Option<Step> {
     let (mut is_in_traceback, mut steps) = (false, Vec::new());
     let prefix = message.lines().take(LINES_MAX).map(prefix_of_traceback).find(|it| !it.is_empty()).unwrap_or_default();
@@ -483,7 +486,7 @@ fn of_python(message: &str) -> Option<Step> {
     first.map(|place| steps.swap_remove(place)).or_else(|| steps.into_iter().next_back())
 }
 
-/// What stands before each line of a traceback, as in `[base] Traceback (most recent call last):`; mostly nothing.
+/// Returns the prefix of each line of a traceback, as in `[base] Traceback (most recent call last):`; usually empty.
 pub(super) fn prefix_of_traceback(line: &str) -> &str {
     let Some(start) = line.find("Traceback (most recent call last):") else { return "" };
     let prefix = &line[..start];
@@ -507,7 +510,7 @@ fn step_of_python(line: &str, next: Option<&str>) -> Step {
     Step { text, weight, is_strong: true, is_bare, says_why: weight == Weight::Telling }
 }
 
-/// White space as single blanks, and not too long.
+/// Replaces white space with single spaces, and truncates the text.
 fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len().min(CHARS_MAX));
     for word in text.split_whitespace() {

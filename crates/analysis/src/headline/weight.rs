@@ -1,4 +1,4 @@
-//! How much a line says about the cause of a failure.
+//! Determines how specific a line is about the cause of a failure.
 
 use std::cmp::Reverse;
 use std::sync::LazyLock;
@@ -10,33 +10,33 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Weight {
-    /// Nothing: an empty text, or `null`.
+    /// States nothing: an empty text, or `null`.
     Empty,
-    /// That something failed: `Exception in component tMap_1`, `Process exited with code 1`.
+    /// States only that something failed: `Exception in component tMap_1`, `Process exited with code 1`.
     Wrapper,
-    /// What follows from an earlier error, or was survived: `Connection is closed`, `retrying in 2 s`.
+    /// A consequence of an earlier error, or a recovered error: `Connection is closed`, `retrying in 2 s`.
     Aftermath,
-    /// A text of which nothing is known.
+    /// A text that matches no rule.
     Plain,
     /// A kind of exception without a message.
     Bare,
-    /// What went wrong: a code of a driver, an exception with a message, words such as `permission denied`.
+    /// States what went wrong: a code of a driver, an exception with a message, words such as `permission denied`.
     Telling,
 }
 
-/// What a phrase says about the line that contains it.
+/// What a phrase implies for the line that contains it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// A wrapper, whatever else the line says, such as the name of a job.
+    /// A wrapper, regardless of the rest of the line, such as the name of a job.
     Cover,
     Aftermath,
     /// Aftermath, unless the line is telling.
     Soft,
     Wrapper,
     Telling,
-    /// Telling, and hardly ever said of anything but a failure.
+    /// Telling, and hardly ever used without a failure.
     Strong,
-    /// Nothing, but what says something is near.
+    /// Nothing by itself, but specific text is likely nearby.
     Hint,
 }
 
@@ -57,7 +57,7 @@ const COVERS: &[&str] = &[
     "the above exception was the direct cause",
     "during handling of the above exception",
     "most recent failure",
-    // Codes of Oracle that only lead to the next line.
+    // Codes of Oracle that only introduce the next line.
     "ora-00604",
     "ora-02063",
     "ora-02354",
@@ -72,7 +72,7 @@ const COVERS: &[&str] = &[
     "ora-39126",
     "error at line ",
     "sqlstate = ",
-    // What servers of builds print about their own steps.
+    // Output of build servers about their own steps.
     "[pipeline] ",
 ];
 
@@ -105,7 +105,7 @@ const AFTERMATH: &[&str] = &[
     "using the next",
     "will use ",
     "because of a previous error",
-    // What was survived.
+    // Recovered errors.
     "retrying",
     "retry in ",
     "will retry",
@@ -127,11 +127,11 @@ const AFTERMATH: &[&str] = &[
     "operation cancelled",
     "either a thread exit or an application request",
     "fork: retry: ",
-    // A shell goes on with the limit that it has.
+    // The shell continues with its current limit.
     "cannot modify limit",
 ];
 
-/// Aftermath, if the line says nothing else.
+/// Aftermath, if the line contains nothing more specific.
 const SOFT: &[&str] = &[
     "rolled back",
     "rolling back",
@@ -422,7 +422,7 @@ const STRONG: &[&str] = &[
     "fatal error has been detected",
     "could not find or load main class",
     "unhealthy",
-    // What the system says, in the words of `strerror`.
+    // Messages of the operating system, as returned by `strerror`.
     "read-only file system",
     "input/output error",
     "stale file handle",
@@ -459,7 +459,7 @@ const STRONG: &[&str] = &[
     "no such device",
     "no such process",
     "socket is not connected",
-    // The last words of tools.
+    // Final messages of tools.
     "could not resolve host",
     "couldn't resolve host",
     "unable to resolve host",
@@ -520,7 +520,7 @@ const STRONG: &[&str] = &[
     "504 gateway timeout",
     "too many connections",
     "too many clients",
-    // The same in other languages.
+    // Phrases in other languages.
     "zugriff verweigert",
     "keine berechtigung",
     "datei nicht gefunden",
@@ -635,7 +635,7 @@ const STRONG: &[&str] = &[
     "canceled due to time limit",
 ];
 
-/// Beginnings and parts of words that say nothing by themselves, but stand in lines that may name a cause.
+/// Prefixes and parts of words that imply nothing by themselves, but occur in lines that may name a cause.
 const HINTS: &[&str] = &[
     "exception",
     "error",
@@ -698,7 +698,7 @@ const BEFORE_STATUS: &[&str] = &[
     "http status ",
 ];
 
-/// Words that name a thing that runs, and words that say how it ended.
+/// Words for running things, and words for their outcome.
 const RUNNING: &[&str] = &[
     "job",
     "subjob",
@@ -740,10 +740,10 @@ const ENDED: &[&str] = &[
     "stops",
 ];
 
-/// Most words of a label such as `PHP Fatal error`.
+/// Maximum number of words of a label such as `PHP Fatal error`.
 const LABEL_WORDS_MAX: usize = 3;
 
-/// Most words of a line that says only how something ended.
+/// Maximum number of words of a line that states only an outcome.
 const OUTCOME_WORDS_MAX: usize = 8;
 
 static PHRASES: LazyLock<(AhoCorasick, Vec<Kind>)> = LazyLock::new(|| {
@@ -763,24 +763,24 @@ static PHRASES: LazyLock<(AhoCorasick, Vec<Kind>)> = LazyLock::new(|| {
 /// The phrases that make a line below WARN worth reading.
 static SIGNS: LazyLock<AhoCorasick> = LazyLock::new(|| automaton_of(STRONG.iter().chain(HINTS)));
 
-/// A table of all states: every message of a log is searched, and the phrases are few.
+/// Builds the automaton as a DFA: every message of a log is searched, and there are few phrases.
 fn automaton_of<'a>(phrases: impl Iterator<Item = &'a &'a str>) -> AhoCorasick {
     let mut builder = AhoCorasickBuilder::new();
     builder.ascii_case_insensitive(true).kind(Some(AhoCorasickKind::DFA));
     builder.build(phrases).expect("the phrases are few")
 }
 
-/// True if a text has one of the phrases or hints: nothing else can be telling, beside exceptions and codes.
+/// True if a text contains a phrase or hint. Without one, only exceptions and codes can be telling.
 pub(crate) fn has_phrase(text: &str) -> bool {
     PHRASES.0.is_match(text)
 }
 
-/// True if a text may say what is hardly ever said of anything but a failure.
+/// True if a text may be one that hardly ever occurs without a failure.
 pub(crate) fn has_sign(text: &str) -> bool {
     SIGNS.is_match(text)
 }
 
-/// What is known of a line.
+/// The properties of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LineWeight {
     pub(super) weight: Weight,
@@ -788,14 +788,15 @@ pub(super) struct LineWeight {
     pub(super) is_strong: bool,
 }
 
-/// How much a line says.
+/// Returns how specific a line is.
 pub(super) fn weigh(line: &str) -> LineWeight {
     let line = line.trim();
     match without_label(line) {
         Some(rest) => {
             let weighed = weigh_plain(rest);
             let has_words = !is_of_numbers(rest);
-            // What a program calls an error tells something, unless it tells that something failed, or is a number or time.
+            // A text that a program labels as an error is telling, unless it states only that something failed, or is a
+            // number or time.
             match weighed.weight {
                 Weight::Plain if !has_words && rest.contains([':', '-', '/']) => {
                     LineWeight { weight: Weight::Wrapper, is_strong: false }
@@ -809,18 +810,18 @@ pub(super) fn weigh(line: &str) -> LineWeight {
     }
 }
 
-/// `Error: …`, `ORA-20001: …` without what only labels it.
+/// Removes the label of `Error: …`, `ORA-20001: …`.
 fn without_label(line: &str) -> Option<&str> {
     const LABELS: [&str; 8] =
         ["Error: ", "error: ", "ERROR: ", "FATAL: ", "fatal: ", "Error = ", "Fatal error: ", "Description: "];
     let line = without_program(line.trim_start_matches(['│', '|', ' ']));
-    // The numbers from which applications choose.
+    // The numbers reserved for applications.
     let of_application = line.strip_prefix("ORA-20").and_then(|rest| rest.split_once(": ")).map(|(_, rest)| rest);
     let labelled = LABELS.iter().find_map(|label| line.strip_prefix(label)).or(of_application);
     labelled.or_else(|| without_long_label(line)).map(str::trim_start)
 }
 
-/// `rsync error: …`, `PHP Fatal error:  …`, `error (at a.json:1): …` without what only labels it. What follows such a label
+/// Removes the label of `rsync error: …`, `PHP Fatal error:  …`, `error (at a.json:1): …`. The text after such a label
 /// is a sentence.
 fn without_long_label(line: &str) -> Option<&str> {
     let (label, rest) = line.split_once(": ")?;
@@ -830,17 +831,17 @@ fn without_long_label(line: &str) -> Option<&str> {
     (is_label && words_of(rest).nth(1).is_some()).then_some(rest)
 }
 
-/// `0.0123`, `2026-11-28 02:00:04.33`, `11/28/2026 2:00:04 AM`: numbers, and what is between them.
+/// `0.0123`, `2026-11-28 02:00:04.33`, `11/28/2026 2:00:04 AM`: numbers and their separators.
 fn is_of_numbers(text: &str) -> bool {
     !text.contains(|c: char| c.is_alphabetic() && !"TZAPM".contains(c))
 }
 
-/// True of what only covers the cause that it names: `Job aborted due to stage failure`.
+/// True for a text that only introduces a cause: `Job aborted due to stage failure`.
 pub(super) fn is_cover(text: &str) -> bool {
     kinds_in(text)[Kind::Cover as usize]
 }
 
-/// `mysqlimport: Error: 1406, …` without the name of the program.
+/// Removes the name of the program from `mysqlimport: Error: 1406, …`.
 fn without_program(line: &str) -> &str {
     let is_name = |name: &str| {
         name.starts_with(|c: char| c.is_ascii_lowercase() || matches!(c, '/' | '.'))
@@ -869,7 +870,7 @@ fn weigh_plain(line: &str) -> LineWeight {
     } else if has(Kind::Soft) {
         of(Weight::Aftermath)
     } else if line.contains("code 137") {
-        // Killed, mostly for its memory: nobody else says so.
+        // Killed, usually because of its memory: no other message states this.
         of(Weight::Plain)
     } else if has(Kind::Wrapper) || is_only_outcome(line) || is_status_of_shell(line) {
         of(Weight::Wrapper)
@@ -878,7 +879,8 @@ fn weigh_plain(line: &str) -> LineWeight {
     }
 }
 
-/// The kinds of the phrases of a line. A phrase within a longer one does not count: an `unexpected error` says nothing.
+/// Returns the kinds of the phrases in a line. A phrase within a longer one does not count: `unexpected error` implies
+/// nothing.
 fn kinds_in(line: &str) -> [bool; KINDS] {
     let (automaton, kinds) = &*PHRASES;
     let starts_a_word = |hit: &Match| {
@@ -897,7 +899,7 @@ fn kinds_in(line: &str) -> [bool; KINDS] {
     found
 }
 
-/// `row 12 skipped: no date`: the run went on without it. A limit of such rows ends it.
+/// `row 12 skipped: no date`: the run continued without the row. Exceeding a limit of such rows ends the run.
 fn is_skipped_row(line: &str) -> bool {
     const ROWS: [&str; 6] = ["row", "rows", "record", "records", "line", "lines"];
     const LEFT_OUT: [&str; 4] = ["skipped", "rejected", "discarded", "dropped"];
@@ -924,7 +926,7 @@ fn words_of(line: &str) -> impl Iterator<Item = &str> {
     line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
 }
 
-/// True of `403 Forbidden`, `HTTP 500`: a status and no more than its name.
+/// True for `403 Forbidden`, `HTTP 500`: a status with nothing but its name.
 pub(super) fn is_only_status(line: &str) -> bool {
     let mut words = words_of(line).skip_while(|word| {
         ["http", "status", "code", "1", "0", "2", "error"].contains(&word.to_ascii_lowercase().as_str())
@@ -951,7 +953,7 @@ fn is_command_of_shell(line: &str) -> bool {
     rest.len() < line.len() && rest.strip_prefix(' ').is_some_and(|command| command.starts_with(char::is_alphabetic))
 }
 
-/// `Job nightly failed`, `Load of orders failed, code 99`: a thing that runs, how it ended, and little else.
+/// `Job nightly failed`, `Load of orders failed, code 99`: a running thing, its outcome, and little else.
 fn is_only_outcome(line: &str) -> bool {
     let words = || words_of(line);
     let is_in = |list: &[&str]| words().any(|word| list.contains(&word.to_ascii_lowercase().as_str()));
@@ -978,7 +980,7 @@ fn has_code(line: &str) -> bool {
     begins_with_status || of_mysql || of_postgresql || of_hive || of_r || tokens(line).any(is_code)
 }
 
-/// The words of a line, with the character before and the text after each.
+/// Returns the words of a line, each with the character before it and the text after it.
 fn tokens(line: &str) -> impl Iterator<Item = (&str, &str, &str)> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     line.split(move |c: char| !is_part(c)).filter(|token| token.len() >= 5).map(move |token| {
@@ -995,7 +997,7 @@ fn is_code((before, token, after): (&str, &str, &str)) -> bool {
     let with_dash = rest.strip_prefix('-').is_some_and(|rest| digits(rest) >= 3 && digits(rest) == rest.len());
     let without = digits(rest) >= 3 && rest.len() <= digits(rest) + 1;
     let of_words = token.contains('_') && token.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
-    // In brackets within a sentence, a name in capitals is the name of something.
+    // A name in capitals in brackets within a sentence is not a code.
     let is_name_of_error =
         of_words && (after.starts_with(':') || matches!(before.trim_start(), "[") || before.ends_with(": ["));
     letters >= 2 && (with_dash && (is_set_off || after.starts_with(',')) || is_set_off && without || is_name_of_error)

@@ -1,10 +1,11 @@
-//! Lines that a template stands for although they have more words: lists of any length, names of several words.
+//! Finds lines that match a template although they have more words: lists of any length, names of several words.
 //!
 //! `Loaded columns [a, b, c] of table` has another number of words than `Loaded columns [a] of table`, and each list of
-//! that length may occur once. Once a template has enough variants, its varying words take what would be one value.
+//! that length may occur once. Once a template has enough variants, each of its varying words also matches several
+//! words that would be one value.
 //!
-//! The result depends on the set of the lines only: the templates with the most variants come first, and each line is of
-//! the one that has the most words in common with it.
+//! The result depends on the set of the lines only: the templates with the most variants are tried first, and each line
+//! is assigned to the template that has the most words in common with it.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -14,23 +15,24 @@ use super::fit::Tokenized;
 use super::merge::{Line, VARIANTS_BARE_MIN, VARIANTS_MIN};
 use super::token::{Kind, Token};
 
-/// Words in a row that may be one name. More are a part of a sentence.
+/// Maximum number of consecutive words that may be one name. More words are a part of a sentence.
 const NAME_WORDS_MAX: usize = 4;
 
-/// Words of a template beside which several words are one name: of `started <*>`, they are a sentence more often.
+/// Minimum number of words of a template in which several words may be one name: after `started <*>`, they are more
+/// likely a sentence.
 const WORDS_BESIDE_NAMES_MIN: usize = 2;
 
-/// Templates that are matched with lines in full, which bounds the time. Lines beyond stay what they are.
+/// Maximum number of full matches between templates and lines, which bounds the time. Further lines are left unchanged.
 const MATCHES_MAX: usize = 200_000;
 
-/// Words that no name has: a line with one of them says something else than the template.
+/// Words that do not occur in names: a line with one of them is a different statement.
 const WORDS_OF_SENTENCES: [&str; 44] = [
     "a", "already", "an", "are", "as", "at", "be", "because", "been", "but", "by", "can", "cannot", "could", "did",
     "does", "for", "from", "had", "has", "have", "if", "in", "into", "is", "it", "no", "not", "of", "on", "or", "than",
     "that", "the", "then", "there", "this", "to", "was", "were", "will", "with", "without", "would",
 ];
 
-/// Lets the lines that a template of others stands for have that template. True if there are any.
+/// Assigns lines to templates of other lines that match them. Returns true if there are any such lines.
 pub(super) fn absorb(lines: &mut [Line<'_>]) -> bool {
     let forms = absorbed(&groups_of(lines));
     for line in lines.iter_mut() {
@@ -42,7 +44,7 @@ pub(super) fn absorb(lines: &mut [Line<'_>]) -> bool {
     !forms.is_empty()
 }
 
-/// What a template has at a position, for these tokens of a line.
+/// Returns the token of a template at a position that matches these tokens of a line.
 fn joined(tokens: &[Token], kind: Kind) -> Token {
     match (tokens, kind) {
         ([first, ..], Kind::Varied) => Token { place: first.place.start..tokens[tokens.len() - 1].place.end, kind },
@@ -54,9 +56,9 @@ fn joined(tokens: &[Token], kind: Kind) -> Token {
 struct Group<'a> {
     hash: u64,
     variants: u32,
-    /// Of one of them.
+    /// The shape of one of the lines.
     shape: &'a str,
-    /// The tokens of that shape. A word varies if it does in any of the lines.
+    /// The tokens of that shape. A word is marked as varying if it varies in any of the lines.
     tokens: Vec<Token>,
     words: usize,
 }
@@ -66,7 +68,7 @@ impl Group<'_> {
         Tokenized { shape: self.shape, tokens: &self.tokens }
     }
 
-    /// True if so many lines show that words vary, beside the words that remain, that others may be like them.
+    /// True if the group has enough variants, relative to its remaining words, to match other lines.
     fn absorbs(&self) -> bool {
         let varied = self.tokens.iter().filter(|token| token.kind == Kind::Varied).count();
         let variants_min = match self.words {
@@ -99,7 +101,8 @@ fn groups_of<'a>(lines: &[Line<'a>]) -> Vec<Group<'a>> {
     groups
 }
 
-/// For the hash of each group that another one stands for: which tokens each token of that one is, and its kind.
+/// Returns, by the hash of each group that another one matches, the range of its tokens for each token of the other,
+/// and the kind of that token.
 fn absorbed(groups: &[Group<'_>]) -> HashMap<u64, Vec<(Range<usize>, Kind)>> {
     let mut forms = HashMap::new();
     let mut by_start: HashMap<Option<&str>, Vec<&Group<'_>>> = HashMap::new();
@@ -133,12 +136,12 @@ fn absorbed(groups: &[Group<'_>]) -> HashMap<u64, Vec<(Range<usize>, Kind)>> {
     forms
 }
 
-/// Where the runs of a line end that are a list, and those that are a list or a name.
+/// Returns the ends of the runs of a line that are lists, and of those that are lists or names.
 fn run_ends(line: Tokenized<'_>) -> [Vec<usize>; 2] {
     [line.run_ends(|run| line.frame(run.end - 1) != " "), line.run_ends(|run| may_be_name(line, run))]
 }
 
-/// True if the words at the end of a run that only spaces separate may be one name.
+/// True if the words at the end of a run, separated only by spaces, may be one name.
 fn may_be_name(line: Tokenized<'_>, run: Range<usize>) -> bool {
     let mut start = run.end - 1;
     while start > run.start && line.frame(start) == " " {

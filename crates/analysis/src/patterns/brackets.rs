@@ -1,13 +1,13 @@
-//! Brackets in a text: where they open and close, and which of them are empty lists.
+//! Finds the brackets in a text, and those that are empty lists.
 
 use std::ops::Range;
 
-/// How deep lists are looked for in brackets, and how many brackets may be open, which bounds the time.
+/// Maximum depth of nested lists, and maximum number of open brackets, which bound the time.
 const DEPTH_MAX: usize = 6;
 const OPEN_MAX: usize = 32;
 
-/// Where something may be put into the empty brackets of a list: `[]`, `{}`, `List()`, not those of a call, `run()`, or of a
-/// remark that is absent, `from 10.0.0.7 ()`.
+/// Returns the positions within the brackets of empty lists: `[]`, `{}`, `List()`, but not of a call, `run()`, or of an
+/// absent remark, `from 10.0.0.7 ()`.
 pub(super) fn empty_lists_of(shape: &str) -> Vec<usize> {
     let is_list = |open: usize| match shape.as_bytes()[open] {
         b'(' => {
@@ -20,7 +20,8 @@ pub(super) fn empty_lists_of(shape: &str) -> Vec<usize> {
     pairs.map(|pair| pair.start).filter(|open| is_list(*open)).map(|open| open + 1).collect()
 }
 
-/// The places of brackets with what is in them, in the order of their beginning, down to [`DEPTH_MAX`].
+/// Returns the ranges of pairs of brackets including their content, in the order of their starts, down to
+/// [`DEPTH_MAX`].
 pub(super) fn pairs_of(text: &str) -> Vec<Range<usize>> {
     let mut open: Vec<(usize, u8)> = Vec::new();
     let mut pairs = Vec::new();
@@ -32,7 +33,7 @@ pub(super) fn pairs_of(text: &str) -> Vec<Range<usize>> {
             b'{' => b'}',
             b'<' => b'>',
             _ => {
-                // `->` and `=>` close nothing; nor does what is open in vain, such as `a < b`.
+                // `->` and `=>` close no bracket, and an unmatched opening bracket, such as in `a < b`, is ignored.
                 let is_arrow = byte == b'>' && at > 0 && matches!(bytes[at - 1], b'-' | b'=');
                 let opened = if is_arrow { None } else { open.iter().rposition(|(_, closing)| *closing == byte) };
                 if let Some(place) = opened {

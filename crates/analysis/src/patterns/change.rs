@@ -15,13 +15,13 @@ use crate::{Occurrences, StableId};
 /// The factor from which a pattern counts as more frequent or less frequent.
 pub const CHANGE_TIMES_MIN: f64 = 2.0;
 
-/// How many records more or fewer that must be: one line more than one line is twice as often and means nothing.
+/// The minimum difference in the number of records: two lines instead of one are twice as many, but insignificant.
 pub const CHANGE_RECORDS_MIN: u64 = 10;
 
-/// What is different between two logs.
+/// The differences between two logs.
 ///
-/// The templates of both are joined first, and each is matched with those of the other log, so that a word which varies
-/// in only one of them is no difference.
+/// The templates of both are joined first, and each is matched with those of the other log, so that a word that varies
+/// in only one of them is not a difference.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Comparison {
@@ -72,7 +72,7 @@ pub enum Change {
 }
 
 impl Change {
-    /// From the counts of records before and after.
+    /// Returns the change for the counts of records before and after.
     fn of(before: u64, after: u64) -> Self {
         let times = after as f64 / before as f64;
         match (before, after) {
@@ -111,7 +111,7 @@ fn records(occurrences: Option<&Occurrences>) -> u64 {
 }
 
 impl Patterns {
-    /// What is different in a later log of the same task.
+    /// Returns the differences to a later log of the same task.
     pub fn compare(&self, later: &Self) -> Comparison {
         compare(self, later)
     }

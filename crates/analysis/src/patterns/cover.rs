@@ -1,4 +1,4 @@
-//! Which templates of one log cover those of another.
+//! Determines which templates of one log cover those of another.
 //!
 //! A word varies in a log only if enough variants of it occur there, so the same statement may be one template in one
 //! log and several in another. Joining the templates of both logs as if they were shapes (`merge.rs`) settles most of
@@ -6,8 +6,8 @@
 //! `<*> at <size>` of one log is `<path> merged <size> at <size>` in the other. Here, a varying word of a template covers
 //! one or several words and values that would be one value if they varied.
 //!
-//! A line whose template is covered would have had that template if both logs were one. Whether it is covered depends
-//! only on the two templates and on what is counted of them, not on the order of the logs.
+//! A line whose template is covered would have had that template if both logs were one. Whether a template is covered
+//! depends only on the two templates and their counts, not on the order of the logs.
 
 use std::cell::OnceCell;
 use std::cmp::Reverse;
@@ -22,22 +22,24 @@ use super::token::{Token, separates_values, tokens_of};
 use crate::Occurrences;
 use crate::mask::Mask;
 
-/// Templates that are matched in full in one comparison, which bounds its time. Those beyond stay what they are.
+/// Maximum number of full matches of templates in one comparison, which bounds its time. Further templates are left
+/// unchanged.
 const MATCHES_MAX: usize = 200_000;
 
-/// A template, and what is counted of it in each log.
+/// A template, and its counts in each log.
 #[derive(Debug)]
 pub(super) struct Counted {
     /// The shape of the template, with the kinds of its values.
     pub(super) shape: String,
-    /// In the earlier and in the later log.
+    /// Its records in the earlier and in the later log.
     pub(super) sides: [Option<Occurrences>; 2],
 }
 
-/// For each template, the place of the one that stands for it: itself, or the one that covers it, or covers that one.
+/// Returns the index of the representative of each template: itself, or the template that covers it directly or through
+/// others.
 ///
-/// Templates are given in the order of their keys. Only those that occur in one of the logs are covered, and only by those
-/// that occur in the other one.
+/// `templates` must be in the order of their keys. Only those that occur in one of the logs are covered, and only by
+/// those that occur in the other one.
 pub(super) fn representatives(templates: &[&Counted]) -> Vec<usize> {
     let forms: Vec<Form<'_>> = templates.iter().map(|template| Form::of(template)).collect();
     let covering = covering(&forms);
@@ -47,16 +49,16 @@ pub(super) fn representatives(templates: &[&Counted]) -> Vec<usize> {
             let Some(next) = covering[at] else { return at };
             at = next;
         }
-        // Rows that cover each other, in a circle: the one with the fewest words stands for all.
+        // Rows may cover each other in a cycle: the one with the fewest words represents all.
         let circle = std::iter::successors(Some(at), |place| covering[*place].filter(|next| *next != at));
         circle.min_by_key(|place| (forms[*place].words, *place)).unwrap_or(at)
     };
     (0..forms.len()).map(follow).collect()
 }
 
-/// For each form, the one that covers it with the most words.
+/// Returns, for each form, the covering form with the most words.
 fn covering(forms: &[Form<'_>]) -> Vec<Option<usize>> {
-    // Those that leave the least open come first.
+    // The most specific ones are tried first.
     let mut general: Vec<usize> = (0..forms.len()).filter(|place| forms[*place].varies()).collect();
     general.sort_by_key(|place| (Reverse(forms[*place].words), *place));
     let mut by_start: HashMap<Option<&str>, Vec<usize>> = HashMap::new();
@@ -94,9 +96,9 @@ fn covering(forms: &[Form<'_>]) -> Vec<Option<usize>> {
 struct Form<'a> {
     template: &'a Counted,
     tokens: Vec<Token>,
-    /// Tokens that are no values.
+    /// Number of tokens that are not values.
     words: usize,
-    /// Tokens, and those that are no values, without the elements of lists but the first ones.
+    /// Number of tokens, and of tokens that are not values, counting only the first element of each list.
     tokens_apart: usize,
     words_apart: usize,
     records: u64,
@@ -135,7 +137,7 @@ impl<'a> Form<'a> {
         self.template.shape.contains(Mask::Word.char())
     }
 
-    /// The only log in which it occurs.
+    /// Returns the only log in which the template occurs; none if it occurs in both.
     fn only_side(&self) -> Option<usize> {
         match &self.template.sides {
             [Some(_), None] => Some(0),
@@ -148,9 +150,10 @@ impl<'a> Form<'a> {
         Tokenized { shape: &self.template.shape, tokens: &self.tokens }
     }
 
-    /// True if nothing that is quickly looked at speaks against it.
+    /// True if no quick check rules out that this template covers the other.
     fn may_cover(&self, special: &Form<'_>) -> bool {
-        // A short template says little about what it covers: an error is no variant of what was none.
+        // A short template is unspecific about the lines that it covers: an error is not a variant of a statement
+        // without errors.
         let is_no_worse = special.worst <= self.worst;
         if self.has_rows_like(special) {
             return self.records >= ROWS_MIN.into() && is_no_worse;
@@ -164,8 +167,8 @@ impl<'a> Form<'a> {
         if self.words >= REMAINING_WORDS_MIN {
             return varying <= self.words;
         }
-        // Of a short line, words vary only if there are many variants, and one beside the other only if as many words
-        // remain. Marks count twice as much as words, because the kinds of a value may differ, too.
+        // In a short line, words vary only if there are many variants, and adjacent words only if as many words remain.
+        // Marks count twice as much as words, because the kinds of a value may differ, too.
         let marks = self.template.shape.matches(Mask::Word.char()).count();
         let variants_min = if 2 * self.words < marks + 1 { VARIANTS_BARE_MIN } else { VARIANTS_MIN };
         let remain_enough = self.words >= 2 && varying <= self.words;
@@ -173,13 +176,13 @@ impl<'a> Form<'a> {
         fits && self.records >= variants_min.into() && is_no_worse
     }
 
-    /// True if it is a table of which the other one may be a row.
+    /// True if this is a table, and the other one may be a row of it.
     fn has_rows_like(&self, row: &Form<'_>) -> bool {
         self.row.as_ref().zip(row.row.as_ref()).is_some_and(|(table, row)| table.may_have(row))
     }
 
-    /// True if each line with the other template has this one if its words vary where they vary here. `run_ends` are those
-    /// of the other one, once they are known.
+    /// True if each line with the other template has this one if its words vary where they vary here. `run_ends` caches
+    /// those of the other one.
     fn covers(&self, special: &Form<'_>, run_ends: &OnceCell<Vec<usize>>) -> bool {
         let ends = || run_ends.get_or_init(|| special.form().run_ends(|_| true));
         self.has_rows_like(special) || self.form().fit(special.form(), ends()).is_some()
@@ -207,7 +210,7 @@ mod tests {
         patterns_of(lines.into_iter().map(|line| ("INFO", line)))
     }
 
-    /// What is new or gone, in both directions.
+    /// Returns the new and gone templates, in both directions.
     fn news(earlier: &Patterns, later: &Patterns) -> Vec<String> {
         let one_sided = |before: &Patterns, after: &Patterns, wanted: Change| {
             let changed = before.compare(after).patterns.into_iter().filter(move |it| it.change == wanted);

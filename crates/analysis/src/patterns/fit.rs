@@ -1,4 +1,4 @@
-//! Whether a template stands for a line, and which tokens of the line each of its tokens is.
+//! Determines whether a template matches a line, and which tokens of the line correspond to each of its tokens.
 
 use std::ops::Range;
 
@@ -17,24 +17,24 @@ impl<'a> Tokenized<'a> {
         &self.shape[self.tokens[position].place.clone()]
     }
 
-    /// The text before a token, or after the last one.
+    /// Returns the text before a token, or after the last one.
     pub(super) fn frame(self, position: usize) -> &'a str {
         let start = position.checked_sub(1).map_or(0, |before| self.tokens[before].place.end);
         let end = self.tokens.get(position).map_or(self.shape.len(), |token| token.place.start);
         &self.shape[start..end]
     }
 
-    /// Tokens that are no values.
+    /// Returns the number of tokens that are not values.
     pub(super) fn words(self) -> usize {
         self.tokens.iter().filter(|token| !token.is_value()).count()
     }
 
-    /// The word that the line begins with, if it is no value.
+    /// Returns the first word of the line, if it is not a value.
     pub(super) fn first_word(self) -> Option<&'a str> {
         self.tokens.first().filter(|token| !token.is_value()).map(|_| self.text(0))
     }
 
-    /// The shape with [`Mask::Word`] for each value.
+    /// Returns the shape with [`Mask::Word`] in place of each value.
     pub(super) fn key(self) -> String {
         let value = Mask::Word.char();
         let mut key = String::with_capacity(self.shape.len());
@@ -53,10 +53,11 @@ impl<'a> Tokenized<'a> {
         self.frame(0) == other.frame(0) && self.frame(self.tokens.len()) == other.frame(other.tokens.len())
     }
 
-    /// For each token, where the longest run of tokens ends that begins with it and would be one value if they varied.
+    /// Returns, for each token, the end of the longest run of tokens that begins with it and would be one value if its
+    /// tokens varied.
     ///
-    /// A token and the one after it are of one run if only a separator of values is between them, and `continues` is
-    /// true of the run with the latter.
+    /// A token and the next one belong to one run if only a separator of values is between them, and `continues` is
+    /// true for the run including the next token.
     pub(super) fn run_ends(self, continues: impl Fn(Range<usize>) -> bool) -> Vec<usize> {
         let end_of = |start: usize| {
             let goes_on = |end: &usize| separates_values(self.frame(*end)) && continues(start..*end + 1);
@@ -65,9 +66,10 @@ impl<'a> Tokenized<'a> {
         (0..self.tokens.len()).map(end_of).collect()
     }
 
-    /// The tokens of a line that each token of this template stands for, if it stands for all of them.
+    /// Returns the tokens of a line that match each token of this template, if the whole line matches.
     ///
-    /// A word stands for itself, a value for a value, and a varying word for a run of tokens, or the beginning of one.
+    /// A word matches itself, a value matches a value, and a varying word matches a run of tokens, or the beginning of
+    /// a run.
     pub(super) fn fit(self, line: Tokenized<'_>, run_ends: &[usize]) -> Option<Vec<Range<usize>>> {
         let may_take = |position: usize, tokens: &Range<usize>| match self.tokens[position].kind {
             Kind::Varied => tokens.end <= run_ends[tokens.start],
@@ -82,7 +84,7 @@ impl<'a> Tokenized<'a> {
             return None;
         }
         let count = line.tokens.len();
-        // Where each token of the template may begin.
+        // The possible starts of each token of the template.
         let mut starts = vec![vec![false; count + 1]];
         starts[0][0] = true;
         for position in 0..self.tokens.len() {

@@ -1,9 +1,9 @@
-//! Lists whose elements have a form of their own, such as `{a=1, b=2}`, `List(Stage 1, Stage 2)` and `node1 7 ms node2 9 ms`:
-//! one element stands for a list of any length.
+//! Lists whose elements have a form of their own, such as `{a=1, b=2}`, `List(Stage 1, Stage 2)` and `node1 7 ms node2
+//! 9 ms`: a list of any length is replaced with one element.
 //!
-//! Elements are alike if they have the same punctuation and as many words, whatever these are. Equal elements with a
-//! value in them are always one. Others are the fields of a record, `(pid=1, code=2)`, unless the shapes show lists of
-//! several lengths in otherwise equal lines.
+//! Elements are alike if they have the same punctuation and the same number of words. Equal elements that contain a
+//! value are always folded. Other elements are the fields of a record, `(pid=1, code=2)`, unless the shapes show lists
+//! of several lengths in otherwise equal lines.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -14,25 +14,25 @@ use super::fit::Tokenized;
 use super::token::{Kind, Token, single_values_of};
 use crate::mask::Mask;
 
-/// Lengths of a list that show that its elements are no fields of a record.
+/// Minimum number of different lengths of a list whose elements are not fields of a record.
 const LENGTHS_MIN: usize = 3;
 
-/// Words of a group that is repeated. Equal words that follow each other are one already.
+/// Number of words of a repeated group. Consecutive equal words have already been folded.
 const GROUP_WORDS: std::ops::RangeInclusive<usize> = 2..=4;
 
-/// Groups that show that the word in which they differ varies.
+/// Minimum number of groups that differ in one word for this word to vary.
 const GROUPS_MIN: usize = 3;
 
-/// The shapes with one element in place of each list.
+/// Replaces each list in the shapes with one element.
 pub(super) fn with_lists_folded<'a>(shapes: &[&'a str]) -> Vec<Cow<'a, str>> {
     let shapes: Vec<Cow<'_, str>> = shapes.iter().map(|shape| without_repetitions(shape)).collect();
     let finds: [Find; 3] = [calls_of, lists_in_brackets, assignments_of];
     finds.into_iter().fold(shapes, folded)
 }
 
-/// The shape with one group of words in place of groups that follow each other and are equal, or that differ in one word.
+/// Replaces consecutive groups of words that are equal, or differ in one word, with one group.
 ///
-/// What is in brackets or quotes is left to the others.
+/// Shapes with brackets or quotes are left to the other rules.
 fn without_repetitions(shape: &str) -> Cow<'_, str> {
     if shape.contains(['(', '[', '{', '"', '\'']) {
         return Cow::Borrowed(shape);
@@ -52,8 +52,8 @@ fn without_repetitions(shape: &str) -> Cow<'_, str> {
     if is_changed { Cow::Owned(words.join(" ")) } else { Cow::Borrowed(shape) }
 }
 
-/// How many groups of so many words follow each other that have values and are alike: equal, but for the last word. The last
-/// group stands for them, and its last word varies if it does.
+/// Returns the number of consecutive groups of `length` words that contain values and are equal except for the last
+/// word. The last group represents them, and its last word is marked as varying if it differs.
 fn fold_groups(words: &mut [Cow<'_, str>], start: usize, length: usize) -> Option<usize> {
     let bare = |at: usize| words[at].trim_end_matches([',', ';']);
     let has_value = |at: usize| words[at].bytes().any(|byte| byte < b' ');
@@ -110,7 +110,7 @@ fn folded<'a>(shapes: Vec<Cow<'a, str>>, find: Find) -> Vec<Cow<'a, str>> {
     shapes.into_iter().zip(texts).map(folded).collect()
 }
 
-/// What each shape with empty lists becomes. `None` if there are several that it may be.
+/// Returns the replacement of each shape with empty lists; `None` if there are several candidates.
 fn filled(shapes: &[Cow<'_, str>], texts: &[Texts]) -> HashMap<String, Option<String>> {
     let mut filled: HashMap<String, Option<String>> = HashMap::new();
     for (shape, texts) in shapes.iter().zip(texts).filter(|(_, texts)| !texts.is_empty()) {
@@ -122,7 +122,7 @@ fn filled(shapes: &[Cow<'_, str>], texts: &[Texts]) -> HashMap<String, Option<St
     filled
 }
 
-/// Other texts for parts of a shape, in order.
+/// Replacement texts for parts of a shape, in order.
 type Texts = Vec<(Range<usize>, String)>;
 
 fn with_texts(shape: &str, texts: &Texts) -> String {
@@ -133,18 +133,18 @@ fn with_texts(shape: &str, texts: &Texts) -> String {
     shape
 }
 
-/// The shape with the form of an element in place of each list.
+/// Replaces each list of a shape with the form of its elements.
 fn frame_of(shape: &str, lists: &[List<'_>]) -> String {
     with_texts(shape, &lists.iter().map(|list| (list.place.clone(), list.elements[0].form())).collect())
 }
 
-/// What the lists at one place of otherwise equal shapes have in common.
+/// The common properties of the lists at one position of otherwise equal shapes.
 #[derive(Debug, Clone, Default)]
 struct Elements {
     lengths: HashSet<usize>,
-    /// A list in which words vary already has any number of elements.
+    /// True if words have varied in a list; such a list may have any number of elements.
     have_varied: bool,
-    /// The words of an element, while they are the same in all.
+    /// The words of an element; none for those that differ among elements.
     words: Vec<Option<String>>,
 }
 
@@ -166,7 +166,7 @@ impl Elements {
         self.lengths.len() >= LENGTHS_MIN || self.have_varied && self.lengths.len() > 1
     }
 
-    /// The element that stands for a list, if one does.
+    /// Returns the element that replaces a list, if the list is to be folded.
     fn text_for(&self, list: &List<'_>) -> Option<String> {
         let element = &list.elements[0];
         let mut text = element.shape.to_owned();
@@ -181,14 +181,14 @@ impl Elements {
     }
 }
 
-/// Elements that are alike, and where they are in the shape.
+/// Elements that are alike, and their position in the shape.
 struct List<'s> {
     place: Range<usize>,
     elements: Vec<Element<'s>>,
 }
 
 impl<'s> List<'s> {
-    /// The list at a place of a shape, if its elements are alike.
+    /// Returns the list at a position of a shape, if its elements are alike.
     fn of(place: Range<usize>, elements: Vec<Element<'s>>) -> Option<Self> {
         let form = elements.first().filter(|first| !first.tokens.is_empty())?.form();
         elements.iter().all(|element| element.form() == form).then_some(Self { place, elements })
@@ -211,7 +211,7 @@ impl<'s> Element<'s> {
         Self { shape, tokens: single_values_of(shape) }
     }
 
-    /// `name(…)`: the name and all that is in the brackets.
+    /// `name(…)`: the name and the content of the brackets.
     fn of_call(shape: &'s str, name_end: usize) -> Self {
         let token = |place: Range<usize>| Token { place, kind: Kind::Value };
         Self { shape, tokens: vec![token(0..name_end), token(name_end + 1..shape.len() - 1)] }
@@ -247,7 +247,7 @@ fn calls_of(shape: &str) -> Vec<List<'_>> {
     calls.into_iter().filter_map(|(place, elements)| List::of(place, elements)).collect()
 }
 
-/// `{a=1, b=2}`, `[{"id": 1}, {"id": 2}]`, `struct<a:int,b:int>`: what is between brackets, the outermost first.
+/// `{a=1, b=2}`, `[{"id": 1}, {"id": 2}]`, `struct<a:int,b:int>`: the content of brackets, outermost first.
 fn lists_in_brackets(shape: &str) -> Vec<List<'_>> {
     let pairs = pairs_of(shape);
     let mut lists: Vec<List<'_>> = Vec::new();
@@ -257,7 +257,7 @@ fn lists_in_brackets(shape: &str) -> Vec<List<'_>> {
             continue;
         }
         let elements = elements_of(&shape[inside.clone()]);
-        // `{"ids": [1, 2]}` is the record of a list.
+        // `{"ids": [1, 2]}` is a record that contains a list.
         let holds_list = |element: &Element<'_>| {
             element.shape.find(OPENING).is_some_and(|open| element.shape[..open].trim_end().ends_with(':'))
         };
@@ -267,7 +267,7 @@ fn lists_in_brackets(shape: &str) -> Vec<List<'_>> {
     lists
 }
 
-/// `parameters: a = 1, b = 2`: what is assigned at the end of a line, outside of brackets.
+/// `parameters: a = 1, b = 2`: assignments at the end of a line, outside of brackets.
 fn assignments_of(shape: &str) -> Vec<List<'_>> {
     let head = &shape[..shape.find('=').unwrap_or(0)];
     let Some(colon) = head.rfind(": ") else { return Vec::new() };
@@ -277,7 +277,7 @@ fn assignments_of(shape: &str) -> Vec<List<'_>> {
     List::of(place, elements).filter(|_| are_assignments).into_iter().collect()
 }
 
-/// The parts of a text that a comma or a semicolon separates, outside of brackets.
+/// Returns the parts of a text that are separated by commas or semicolons outside of brackets.
 fn elements_of(text: &str) -> Vec<Element<'_>> {
     let mut outermost: Vec<Range<usize>> = Vec::new();
     for pair in pairs_of(text) {

@@ -1,17 +1,17 @@
-//! Shapes of one logging statement are joined: what differs among them varies.
+//! Joins the shapes of one logging statement: the words in which they differ are varying words.
 //!
 //! Masks recognise numbers, paths and times, but not that `ORDERS` is the name of a table. Only the other shapes show
 //! this, so this step considers all of them at once. Its result is a function of the *set* of shapes: neither their
 //! order nor their frequency matters (decision 0009).
 //!
 //! Each shape becomes a sequence of tokens, words and values, with punctuation between them (`token.rs`). Two shapes
-//! with the same words, punctuation and positions of values are of one statement, whatever kinds of values they are.
-//! Among the others, in rounds until nothing changes:
+//! with the same words, punctuation and positions of values are of one statement, regardless of the kinds of their
+//! values. Among the others, in rounds until nothing changes:
 //!
 //! 1. **One word differs.** If enough shapes are equal except for one word, that word varies. How many are enough
-//!    depends on the word and on what remains of the line ([`Line::variants_needed`]): the names of classes, hosts and
-//!    files, codes, and the words of a long line vary more often than those of a short one, and what tells an act or
-//!    its outcome, such as `FAILED`, the least. A shape that matches another with a value at that position joins it.
+//! depends on the word and on what remains of the line ([`Line::variants_needed`]): the names of classes, hosts and
+//! files, codes, and the words of a long line vary more often than those of a short one, and words for an action or its
+//! outcome, such as `FAILED`, the least. A shape that matches another with a value at that position joins it.
 //! 2. **Several words differ at once.** A word that occurs at its position in fewer than [`VARIANTS_MIN`] comparable
 //!    shapes is rare. If that many shapes are equal except for their rare words, the first word is not rare, and at least
 //!    half of the words remain, the rare words vary.
@@ -35,8 +35,8 @@ use crate::mask::Mask;
 /// High enough that the words of a small set (`RUNNING`, `FAILED`, `KILLED`) remain separate patterns.
 pub(super) const VARIANTS_MIN: u32 = 8;
 
-/// The same for an identifier, a code, the word after `user`, and a word of a long line: at least [`LONG_WORDS_MIN`]
-/// words remain.
+/// The same for an identifier, a code, the word after `user`, and a word of a long line, of which at least
+/// [`LONG_WORDS_MIN`] words remain.
 const VARIANTS_FEW_MIN: u32 = 3;
 
 /// The same for `on` and `off`, `yes` and `no`.
@@ -48,25 +48,25 @@ pub(super) const VARIANTS_BARE_MIN: u32 = 128;
 /// The same for several words at once, one of them a state: as many as the transitions of a small set of states.
 const VARIANTS_STATES_MIN: u32 = 32;
 
-/// Words that remain of a long line.
+/// Minimum number of remaining words of a long line.
 const LONG_WORDS_MIN: usize = 4;
 
-/// Words that remain beside a code that varies: `status code`.
+/// Minimum number of remaining words beside a varying code: `status code`.
 const CODE_WORDS_MIN: usize = 2;
 
-/// Words that must remain before few variants are enough.
+/// Minimum number of remaining words for which few variants are sufficient.
 pub(super) const REMAINING_WORDS_MIN: usize = 3;
 
-/// Characters of a word where words are written without spaces between them.
+/// Number of characters that count as one word in scripts without spaces.
 const UNSPACED_WORD_CHARS: usize = 3;
 
-/// Rounds after which what still changes is left as it is.
+/// Maximum number of rounds; later changes are not made.
 const ROUNDS_MAX: usize = 8;
 
 /// Counts as more variants than any threshold requires.
 const TEMPLATE_EXISTS: u32 = 1 << 30;
 
-/// Lets the words vary that differ among the lines.
+/// Marks the words that differ among the lines as varying.
 pub(super) fn let_words_vary(lines: &mut [Line<'_>]) {
     for _ in 0..ROUNDS_MAX {
         let single = single_words_that_vary(lines);
@@ -83,9 +83,9 @@ pub(super) struct Line<'a> {
     pub(super) shape: &'a str,
     pub(super) tokens: Vec<Token>,
     hashes: Vec<u64>,
-    /// Words that each token counts as; 0 for a value.
+    /// Number of words that each token counts as; 0 for a value.
     weights: Vec<usize>,
-    /// Of the frame alone.
+    /// Hash of the frame alone.
     frame_hash: u64,
     /// Hash of frame and tokens; shapes that have become equal have equal hashes.
     pub(super) hash: u64,
@@ -116,14 +116,14 @@ impl<'a> Line<'a> {
         self.hash = self.hashes.iter().fold(self.frame_hash, |sum, hash| sum.wrapping_add(*hash));
     }
 
-    /// The hash of this line if the tokens at these positions were values.
+    /// Returns the hash of this line with the tokens at these positions replaced by values.
     fn hash_without(&self, positions: &[usize]) -> u64 {
         positions.iter().fold(self.hash, |hash, position| {
             hash.wrapping_sub(self.hashes[*position]).wrapping_add(token_hash(*position, None))
         })
     }
 
-    /// Words that are no values. What is written without spaces counts as several words.
+    /// Returns the number of words that are not values. Text without spaces between words counts as several words.
     pub(super) fn words(&self) -> usize {
         self.weights.iter().sum()
     }
@@ -132,7 +132,7 @@ impl<'a> Line<'a> {
         self.tokens.iter().any(Token::is_value)
     }
 
-    /// Words that remain if the word at this position varies, with `count` in all.
+    /// Returns the number of words that remain if `count` words vary, including the one at this position.
     fn words_without(&self, position: usize, count: usize) -> usize {
         self.words().saturating_sub(self.weights[position] + count - 1)
     }
@@ -141,13 +141,13 @@ impl<'a> Line<'a> {
         self.tokens.iter().filter(|token| token.kind == Kind::Varied).count()
     }
 
-    /// True if at least as many words as have varied when `count` more vary are among those that remain.
+    /// True if at least as many words remain as have varied after `count` more vary.
     fn stays_recognisable(&self, remaining: usize, count: usize) -> bool {
         remaining >= self.varied() + count
     }
 
-    /// How many shapes must be equal except for the word at this position before it counts as varying, when `count`
-    /// words in all vary at once.
+    /// Returns the number of shapes that must be equal except for the word at this position before it counts as
+    /// varying, if `count` words vary together.
     fn variants_needed(&self, position: usize, count: usize, variants: &Variants) -> u32 {
         let remaining = self.words_without(position, count);
         let varied = self.varied() + count - 1;
@@ -201,14 +201,15 @@ impl<'a> Line<'a> {
         Tokenized { shape: self.shape, tokens: &self.tokens }.key()
     }
 
-    /// The key of this line with these pieces in place of its own.
+    /// Returns the key of this line with its pieces replaced by these.
     pub(super) fn key_of(&self, pieces: &[Cow<'_, str>]) -> String {
         let is_value = |place: usize| place % 2 == 1 && self.tokens[place / 2].is_value();
         let value = Mask::Word.char().to_string();
         pieces.iter().enumerate().map(|(place, piece)| if is_value(place) { &value } else { &**piece }).collect()
     }
 
-    /// Positions of the words that a number is before, or one word after it: `row` of `read 1 row` and of `1 more row`.
+    /// Returns the positions of words that follow a number directly or after one other word: `row` in `read 1 row` and
+    /// in `1 more row`.
     pub(super) fn counted_words(&self) -> impl Iterator<Item = usize> {
         let form = Tokenized { shape: self.shape, tokens: &self.tokens };
         let follows_number = move |position: usize| {
@@ -225,7 +226,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Words that a token counts as: a few letters each where no spaces are written.
+/// Returns the number of words that a token counts as: a few characters count as one word in scripts without spaces.
 fn words_in(text: &str) -> usize {
     match text.is_ascii() {
         true => 1,
@@ -233,7 +234,7 @@ fn words_in(text: &str) -> usize {
     }
 }
 
-/// Of a word at a position; `None` is a value.
+/// Returns the hash of a word at a position; `None` is a value.
 fn token_hash(position: usize, text: Option<&str>) -> u64 {
     let mut hasher = DefaultHasher::new();
     (position, text).hash(&mut hasher);
@@ -248,7 +249,7 @@ fn apply(lines: &mut [Line<'_>], varying: &Varying) -> bool {
     varying.iter().any(|positions| !positions.is_empty())
 }
 
-/// The lines without those that an earlier one equals.
+/// Returns the lines without duplicates.
 fn distinct<'l, 'a>(lines: &'l [Line<'a>]) -> impl Iterator<Item = &'l Line<'a>> {
     let mut seen = HashSet::new();
     lines.iter().filter(move |line| seen.insert(line.hash))
@@ -259,9 +260,9 @@ fn distinct<'l, 'a>(lines: &'l [Line<'a>]) -> impl Iterator<Item = &'l Line<'a>>
 struct Variants {
     /// Distinct lines; a value at this position adds [`TEMPLATE_EXISTS`].
     lines: u32,
-    /// Those with `on`, `off`, `yes` or `no` there.
+    /// Number of lines with `on`, `off`, `yes` or `no` at this position.
     switches: u32,
-    /// True if one has a word there that tells what is done, or how it ended.
+    /// True if a line has a word for an action or an outcome at this position.
     have_act: bool,
 }
 
@@ -289,7 +290,7 @@ fn single_words_of(line: &Line<'_>, variants: &HashMap<u64, Variants>) -> Vec<us
     let variants_of = |position: usize| &variants[&line.hash_without(&[position])];
     let count_of = |position: usize| {
         let count = variants_of(position).lines;
-        // A value at this position is as good as any number of variants, if enough of the line remains.
+        // A value at this position is equivalent to any number of variants, if enough of the line remains.
         if line.may_join_value(position) { count } else { count % TEMPLATE_EXISTS }
     };
     let needed = |position: usize, count: usize| line.variants_needed(position, count, variants_of(position));

@@ -1,4 +1,4 @@
-//! What a log says over and over: its records sorted by the statement that logged them.
+//! Recurring patterns of a log: its records grouped by the statement that logged them.
 //!
 //! Records are added one at a time, in any order; the result is [`Patterns`]. Each record becomes a *shape*, its first
 //! line with numbers, paths, times and other values masked (`mask.rs`). The shapes are counted; at the end, shapes that
@@ -6,11 +6,12 @@
 //! derived from its words, not from the kinds of its values, so it is the same in every run.
 //!
 //! Memory is bounded by [`SHAPES_MAX`], and the result by [`PATTERNS_MAX`]. Below the first, the result depends only on
-//! the records, not on their order. A log with more shapes is joined to templates on the way; if that does not free
-//! enough space, the least severe and rarest shapes are dropped, and their records are counted in [`Rest`].
+//! the records, not on their order. The shapes of a log with more shapes are joined to templates in between; if that
+//! does not free enough space, the least severe and rarest shapes are dropped, and their records are counted in
+//! [`Rest`].
 //!
-//! Deliberately absent: the lines after the first, apart from the class of the exception. They are
-//! [`stack_trace`](crate::stack_trace)'s.
+//! Lines after the first are deliberately not considered, apart from the class of the exception. They are processed by
+//! [`stack_trace`](crate::stack_trace).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -24,30 +25,30 @@ use crate::mask::{Mask, mask_line, masked, shape_of_text, text_of};
 use crate::stack_trace::StackTrace;
 use crate::{Occurrences, Rest, StableId};
 
-/// How templates are made; a change of masks or of merging that changes ids raises it.
+/// Version of the algorithm for templates; incremented when a change of masks or of merging changes IDs.
 pub const TEMPLATES_VERSION: u32 = 7;
 
-/// Most shapes that are counted at a time.
+/// Maximum number of shapes that are counted at the same time.
 ///
 /// Unit: shapes, each with at most 1.2 KB of text and 600 bytes of sample; usually 300 bytes in all.
 pub const SHAPES_MAX: usize = 10_000;
 
-/// Most patterns of a summary. The most severe and most frequent stay.
+/// Maximum number of patterns of a summary. The most severe and most frequent ones are kept.
 pub const PATTERNS_MAX: usize = 2_000;
 
-/// Gathers the patterns of a log, record by record.
+/// Collects the patterns of a log, record by record.
 #[derive(Debug)]
 pub struct PatternMiner {
     shapes: HashMap<Box<str>, Occurrences, foldhash::fast::RandomState>,
     rest: Rest,
     shapes_max: usize,
-    /// The shape of the record at hand, kept for its memory.
+    /// Buffer for the shape of the current record, reused to avoid allocations.
     shape: String,
 }
 
 /// The patterns of a log, most severe first, then most frequent.
 ///
-/// Made to be stored with a run: at most 2,000 patterns.
+/// Stored with a run; at most 2,000 patterns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Patterns {
@@ -85,7 +86,7 @@ impl PatternMiner {
         Self { shapes: HashMap::default(), rest: Rest::default(), shapes_max, shape: String::new() }
     }
 
-    /// Takes a record of the log into account.
+    /// Adds a record of the log.
     pub fn add(&mut self, record: &Record) {
         self.shape.clear();
         shape_of_message(record.message.as_deref().unwrap_or_default(), &mut self.shape);
@@ -100,7 +101,7 @@ impl PatternMiner {
         add_to(&mut self.shapes, self.shape.as_str().into(), counted);
     }
 
-    /// The patterns of all records so far.
+    /// Returns the patterns of all records so far.
     pub fn finish(self) -> Patterns {
         let mut by_key: BTreeMap<String, (String, Occurrences)> = BTreeMap::new();
         for (template, occurrences) in join(self.shapes) {
@@ -112,7 +113,7 @@ impl PatternMiner {
         Patterns::ranked(by_key, self.rest)
     }
 
-    /// Joins what can be joined, and drops the least of what is left if that is still more than half.
+    /// Joins shapes, and drops the least important ones if more than half of the maximum remain.
     fn make_room(&mut self) {
         let shapes = std::mem::take(&mut self.shapes);
         let mut templates: Vec<(String, Occurrences)> =
@@ -126,7 +127,7 @@ impl PatternMiner {
 }
 
 impl Patterns {
-    /// The patterns of several logs as those of one.
+    /// Returns the patterns of several logs as if they were one log.
     pub fn joined<'a>(logs: impl IntoIterator<Item = &'a Self>) -> Self {
         let mut miner = PatternMiner::with_shapes_max(usize::MAX);
         for log in logs {
@@ -138,7 +139,7 @@ impl Patterns {
         miner.finish()
     }
 
-    /// From the template and the records of each key.
+    /// Creates the patterns from the template and the records of each key.
     fn ranked(by_key: BTreeMap<String, (String, Occurrences)>, mut rest: Rest) -> Self {
         let mut patterns: Vec<Pattern> = by_key
             .into_iter()
@@ -153,14 +154,14 @@ impl Patterns {
     }
 }
 
-/// The most severe first, then the most frequent, then by text.
+/// Returns the sort key: most severe first, then most frequent, then by text.
 fn rank<'a>(occurrences: &Occurrences, text: &'a str) -> (Reverse<Severity>, Reverse<u64>, &'a str) {
     (Reverse(occurrences.worst()), Reverse(occurrences.records()), text)
 }
 
-/// The group of each message: its pattern's ID and template if these messages were a log, in the order of the messages.
+/// Returns the ID and template of the pattern of each message, in the order of the messages, as if they were a log.
 ///
-/// Memory grows with the messages: meant for measuring how well they are grouped, not for logs.
+/// Memory grows with the number of messages: intended for measuring the quality of grouping, not for logs.
 pub fn groups_of<'a>(messages: impl IntoIterator<Item = &'a str>) -> Vec<(StableId, String)> {
     let mut places: HashMap<String, usize> = HashMap::new();
     let place_of = |message: &str| {
@@ -178,12 +179,12 @@ pub fn groups_of<'a>(messages: impl IntoIterator<Item = &'a str>) -> Vec<(Stable
     order.into_iter().map(|place| groups[place].clone()).collect()
 }
 
-/// The first line of a message that is not blank, with its values masked: `took <duration>`.
+/// Returns the first line of a message that is not blank, with its values masked: `took <duration>`.
 pub fn masked_first_line(message: &str) -> String {
     masked(first_line_of(message))
 }
 
-/// The first line that is not blank, masked, and the class of the exception if a later line names one.
+/// Writes the first line that is not blank, masked, and the class of the exception if a later line names one.
 fn shape_of_message(message: &str, shape: &mut String) {
     let line = first_line_of(message);
     mask_line(line, shape);
@@ -207,7 +208,7 @@ fn add_to<S: std::hash::BuildHasher>(
     }
 }
 
-/// The templates of these shapes, each with all that was counted for its shapes.
+/// Returns the templates of these shapes, each with the total of the counts of its shapes.
 fn join<S>(shapes: HashMap<Box<str>, Occurrences, S>) -> BTreeMap<Template, Occurrences> {
     let (texts, counts): (Vec<Box<str>>, Vec<Occurrences>) = shapes.into_iter().unzip();
     let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();

@@ -1,4 +1,4 @@
-//! What a log says over and over, and what is different in it from an earlier one.
+//! Recurring patterns of a log, and its differences from an earlier log.
 
 mod absorb;
 mod brackets;

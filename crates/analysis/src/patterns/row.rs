@@ -1,4 +1,4 @@
-//! Rows that jobs print: the shapes that are rows of one layout, whatever is in their cells.
+//! Rows that jobs print: shapes that are rows of one layout, regardless of the content of their cells.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,34 +6,35 @@ use super::fit::Tokenized;
 use super::token::{Kind, Token, tokens_of};
 use crate::mask::Mask;
 
-/// Shapes of one layout that make it a table.
+/// Minimum number of shapes of one layout that are a table.
 pub(super) const ROWS_MIN: u32 = 8;
 
-/// Most words of a cell: more are a sentence, and the line is no row.
+/// Maximum number of words of a cell: a longer text is a sentence, and the line is not a row.
 const CELL_WORDS_MAX: usize = 4;
 
-/// The same for a row that begins with a number, beside shorter rows of its layout.
+/// The same for a row that begins with a number, if its layout has shorter rows as well.
 const CELL_WORDS_LONG_MAX: usize = 16;
 
-/// Most kinds of records, such as `ORD` and `INV`, that are told apart in one layout by their first cell.
+/// Maximum number of kinds of records, such as `ORD` and `INV`, that are distinguished in one layout by their first
+/// cell.
 const RECORD_KINDS_MAX: usize = 4;
 
 /// Characters that separate cells.
 const SEPARATORS: [char; 4] = [Mask::Gap.char(), '|', ';', ','];
 
-/// Cells of which nothing is known, or that are not filled.
+/// Cells that are unknown or empty.
 const UNKNOWN: [&str; 6] = ["NULL", "null", "None", "N/A", "n/a", "-"];
 
 /// Severities: a line with one as a cell is a message of a log.
 const SEVERITIES: [&str; 7] = ["TRACE", "DEBUG", "INFO", "WARN", "WARNING", "ERROR", "FATAL"];
 
-/// What is before a row: `tLogRow_1 - `, `row: `, `[`.
+/// The ends of texts before a row: `tLogRow_1 - `, `row: `, `[`.
 const BEFORE_ROWS: [&str; 3] = [" - ", ": ", "["];
 
-/// The cells of each shape as tokens, if it is a row of a layout that at least [`ROWS_MIN`] shapes have.
+/// Returns the cells of each shape as tokens, if it is a row of a layout that at least [`ROWS_MIN`] shapes have.
 ///
-/// A cell with the same text in all rows of the layout is no token: it is a part of the layout. So is the first one if
-/// it tells a few kinds of records apart.
+/// A cell with the same text in all rows of the layout is not a token, but a part of the layout. The same applies to
+/// the first cell if it distinguishes a few kinds of records.
 pub(super) fn rows_of(shapes: &[&str]) -> Vec<Option<Vec<Token>>> {
     let cells: Vec<Option<Cells<'_>>> = shapes.iter().map(|shape| Cells::of(shape)).collect();
     let mut layouts: HashMap<Layout, Table<'_>> = HashMap::new();
@@ -52,7 +53,7 @@ pub(super) fn rows_of(shapes: &[&str]) -> Vec<Option<Vec<Token>>> {
     cells.iter().map(|cells| cells.as_ref().and_then(tokens)).collect()
 }
 
-/// What a shape has of a row.
+/// The properties of a shape that is a row.
 pub(super) struct Row<'a> {
     layout: Layout,
     kind: Option<&'a str>,
@@ -75,27 +76,27 @@ impl<'a> Row<'a> {
     }
 }
 
-/// What the rows of a table have in common: the key of the text before them, the separator, whether a space follows it,
-/// and the number of cells.
+/// The common properties of the rows of a table: the key of the text before them, the separator, whether a space
+/// follows it, and the number of cells.
 type Layout = (String, char, bool, usize);
 
 /// The rows of one layout.
 #[derive(Default)]
 struct Table<'a> {
-    /// Without those with a long cell.
+    /// Number of rows without a long cell.
     rows: u32,
-    /// The text of each cell, while it is the same in all rows.
+    /// The text of each cell; none if it differs among rows.
     constant: Vec<Option<&'a str>>,
-    /// The kinds of records that the first cells tell.
+    /// The kinds of records according to the first cells.
     kinds: HashSet<Option<&'a str>>,
-    /// All cells of all rows are values, or not filled.
+    /// True if all cells of all rows are values, or empty.
     are_data: bool,
-    /// A cell is not filled.
+    /// True if a cell is empty.
     has_unfilled: bool,
 }
 
 impl<'a> Table<'a> {
-    /// A few rows are a table if there is nothing but values in them, some of which are absent.
+    /// True if a few rows are sufficient for a table: they contain only values, some of which are absent.
     fn is_of_data(&self) -> bool {
         self.are_data && self.has_unfilled
     }
@@ -119,11 +120,11 @@ struct Cells<'a> {
     /// The text before the first cell.
     before: &'a str,
     separator: char,
-    /// A space follows each separator.
+    /// True if a space follows each separator.
     is_spaced: bool,
-    /// Where each cell begins, and its text without the spaces around it.
+    /// The start of each cell, and its text without surrounding spaces.
     texts: Vec<(usize, &'a str)>,
-    /// A cell has more than [`CELL_WORDS_MAX`] words.
+    /// True if a cell has more than [`CELL_WORDS_MAX`] words.
     has_long: bool,
 }
 
@@ -170,7 +171,8 @@ impl<'a> Cells<'a> {
     }
 }
 
-/// Where the row of a shape begins and ends. Text before it is only told apart if the row begins with an ID.
+/// Returns the start and the end of the row in a shape. Text before the row is separated only if the row begins with an
+/// ID.
 fn place_of_row(shape: &str, separator: char) -> (usize, usize) {
     let head = &shape[..shape.find(separator).unwrap_or(shape.len())];
     let starts = BEFORE_ROWS.iter().filter_map(|before| head.rfind(before).map(|at| at + before.len()));
@@ -179,7 +181,7 @@ fn place_of_row(shape: &str, separator: char) -> (usize, usize) {
     (start, shape.len() - usize::from(is_closed))
 }
 
-/// True of a value, with or without quotes, and of a cell that is not filled.
+/// True for a value, with or without quotes, and for an empty cell.
 fn is_datum(cell: &str) -> bool {
     cell.trim_matches(['"', '\'']).chars().all(|c| c < ' ') || is_unfilled(cell)
 }
@@ -189,7 +191,7 @@ fn is_unfilled(cell: &str) -> bool {
     bare.is_empty() || UNKNOWN.contains(&bare)
 }
 
-/// True of a number, a hash, a UUID or another ID.
+/// True for a number, a hash, a UUID or another ID.
 fn is_id(text: &str) -> bool {
     let masks = [Mask::Number, Mask::Hex, Mask::Uuid, Mask::Id, Mask::Word];
     masks.iter().any(|mask| text.strip_prefix(mask.char()) == Some(""))

@@ -1,4 +1,5 @@
-//! From shapes to templates: shapes of one logging statement are joined, and what differs among them becomes `<*>`.
+//! Converts shapes to templates: shapes of one logging statement are joined, and the parts in which they differ become
+//! `<*>`.
 //!
 //! ```text
 //! shapes ▸ lists of elements folded (`list.rs`) ▸ rows of tables (`row.rs`) ▸ words that vary (`merge.rs`)
@@ -14,17 +15,17 @@ use super::merge::{Line, let_words_vary};
 use super::row::rows_of;
 use crate::mask::Mask;
 
-/// What a shape became.
+/// The template of a shape.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Template {
-    /// What all shapes of the statement have in common, with [`Mask::Word`] for every value: the same in every log in
-    /// which the same words vary.
+    /// The common text of all shapes of the statement, with [`Mask::Word`] in place of every value: the same in every
+    /// log in which the same words vary.
     pub(crate) key: String,
-    /// The same with the kind of each value, where all shapes agree on it.
+    /// The same text with the kind of each value, if all shapes agree on it.
     pub(crate) shape: String,
 }
 
-/// The template of each shape, in the order of the shapes.
+/// Returns the template of each shape, in the order of the shapes.
 pub(crate) fn templates_of(shapes: &[&str]) -> Vec<Template> {
     let shapes = with_lists_folded(shapes);
     let shapes: Vec<&str> = shapes.iter().map(AsRef::as_ref).collect();
@@ -51,7 +52,7 @@ pub(crate) fn templates_of(shapes: &[&str]) -> Vec<Template> {
     keys_and_pieces.iter().map(|(key, _)| template(key)).collect()
 }
 
-/// The key and the pieces of a line. `1 row` is of the same statement as `2 rows` if that occurs as well.
+/// Returns the key and the pieces of a line. `1 row` is of the same statement as `2 rows` if both occur.
 fn in_plural<'l>(line: &'l Line<'_>, key: &'l str, known: &HashSet<&str>) -> (Cow<'l, str>, Vec<Cow<'l, str>>) {
     let mut pieces: Vec<Cow<'_, str>> = line.pieces().map(Cow::Borrowed).collect();
     let mut key = Cow::Borrowed(key);
@@ -70,14 +71,14 @@ fn in_plural<'l>(line: &'l Line<'_>, key: &'l str, known: &HashSet<&str>) -> (Co
     (key, pieces)
 }
 
-/// What a word may be in the plural.
+/// Returns the possible plurals of a word.
 fn plurals_of(word: &str) -> Vec<String> {
     let mut plurals = vec![format!("{word}s"), format!("{word}es")];
     plurals.extend(word.strip_suffix('y').map(|stem| format!("{stem}ies")));
     plurals
 }
 
-/// What two texts at one position of a template have in common.
+/// Reduces two texts at one position of a template to what they have in common.
 fn join_piece(ours: &mut String, other: &str) {
     if ours == other {
         return;

@@ -1,4 +1,4 @@
-//! A shape as tokens: which of its words are values, as far as the line alone shows it.
+//! Splits a shape into tokens, and determines which of its words are values, based on the line alone.
 
 use std::ops::Range;
 
@@ -13,22 +13,22 @@ pub(super) struct Token {
     pub(super) kind: Kind,
 }
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A word of a sentence.
     Word,
     /// A word in capitals, which is often a state.
     State,
-    /// A word that tells what is done, or how it ended: `starting`, `FAILED`, `java.io.IOException`.
+    /// A word for an action or its outcome: `starting`, `FAILED`, `java.io.IOException`.
     Act,
     /// `on`, `off`, `yes`, `no`.
     Switch,
-    /// The code of an error or an exit: digits that no mask took.
+    /// The code of an error or an exit: digits without a mask.
     Code,
-    /// A word that is more often a name than a part of a sentence: `com.example.Orders`, `orders_eu`, `orderLine`.
+    /// A word that is more likely a name than a part of a sentence: `com.example.Orders`, `orders_eu`, `orderLine`.
     Name,
-    /// A value by its form or its place.
+    /// A value, according to its form or position.
     Value,
     /// A word that differs among otherwise equal shapes.
     Varied,
@@ -40,16 +40,16 @@ impl Token {
     }
 }
 
-/// Words that are values wherever they stand.
+/// Words that are values at any position.
 const LITERALS: [&str; 9] = ["true", "false", "True", "False", "TRUE", "FALSE", "null", "NULL", "None"];
 
-/// Words of which one or the other stands at its place. `Powered On` is an event of its own more often.
+/// Pairs of words that alternate at one position. `Powered On` is more likely a separate event.
 const SWITCHES: [&str; 10] = ["on", "off", "ON", "OFF", "yes", "no", "Yes", "No", "YES", "NO"];
 
 /// Words that are followed by the name of a user.
 const BEFORE_USERS: [&str; 3] = ["user", "User", "username"];
 
-/// How words begin that tell what is done, or how it ended.
+/// Prefixes of words for an action or its outcome.
 const ACTS: [&str; 44] = [
     "abort",
     "added",
@@ -97,7 +97,7 @@ const ACTS: [&str; 44] = [
     "updat",
 ];
 
-/// The same in other languages, wherever in a word they are.
+/// The same in other languages, at any position of a word.
 const ACTS_OF_OTHERS: [&str; 44] = [
     "abgebrochen",
     "abgelehnt",
@@ -151,18 +151,18 @@ const BEFORE_HOSTS: [&str; 5] = ["host", "Host", "hostname", "server", "node"];
 /// Words that are followed by an address: `to db:5432`.
 const BEFORE_ADDRESSES: [&str; 5] = ["to", "from", "at", "on", "via"];
 
-/// What is before the name of a node of a tree, such as a column of a schema.
+/// Prefixes of nodes of a tree, such as columns of a schema.
 const TREE: [&str; 4] = ["|-- ", "├── ", "└── ", "+- "];
 
-/// Other tokens that a line must have before `LOCAL(0)` is one value, and not a call with one.
+/// Minimum number of other tokens in a line in which `LOCAL(0)` is one value, and not a call with a value.
 const CALL_TOKENS_MIN: usize = 3;
 
-/// The tokens of a shape, in order.
+/// Returns the tokens of a shape, in order.
 ///
-/// Values are, besides masks: words with a mask in them (`node<number>`), what follows `=` (`user=root`), literals
-/// (`true`), and hosts with a port. Values that only a space, comma or colon separates are one value, so that lists of
-/// any length are alike. If no word would remain, words with a mask in them stay words, or else the masks
-/// themselves: a line that is a path is not one that is a number.
+/// Besides masks, the following are values: words that contain a mask (`node<number>`), words after `=` (`user=root`),
+/// literals (`true`), and hosts with a port. Values that only a space, comma or colon separates are one value, so that
+/// lists of any length are alike. If no word would remain, words that contain a mask stay words, or else the masks
+/// themselves: a line that consists of a path differs from one that consists of a number.
 pub(super) fn tokens_of(shape: &str) -> Vec<Token> {
     // The class of an exception never varies.
     let line = &shape[..shape.find(Mask::Exception.char()).unwrap_or(shape.len())];
@@ -186,7 +186,7 @@ pub(super) fn tokens_of(shape: &str) -> Vec<Token> {
     tokens
 }
 
-/// The words and values of a shape, each as a value of its own.
+/// Returns the words and values of a shape, without joining adjacent values.
 pub(super) fn single_values_of(line: &str) -> Vec<Token> {
     let mut tokens = words_of(line);
     take_quotes_along(line, &mut tokens);
@@ -209,7 +209,7 @@ pub(super) fn join_adjacent(line: &str, tokens: &mut Vec<Token>) {
     });
 }
 
-/// True for what is between the values of a list, which are one value.
+/// True for the separators of values of a list, which are one value.
 pub(super) fn separates_values(between: &str) -> bool {
     matches!(between, " " | "," | ", " | ";" | "; " | ":" | " & ")
 }
@@ -236,7 +236,7 @@ fn words_of(line: &str) -> Vec<Token> {
         {
             at = line.ceil_char_boundary(at + 1);
         }
-        // Punctuation at the end of a word is the sentence's; so is a hyphen at its beginning.
+        // Punctuation at the end of a word belongs to the sentence, and so does a hyphen at its beginning.
         let trim = |byte: u8| matches!(byte, b'.' | b'-' | b'*' | b'+' | b'&');
         let mut place = start..at;
         while place.end > place.start && trim(bytes[place.end - 1]) {
@@ -252,7 +252,7 @@ fn words_of(line: &str) -> Vec<Token> {
     tokens
 }
 
-/// Whether words are written without spaces between them: then values and words of other scripts end a word.
+/// The script of a word. In a script without spaces between words, values and words of other scripts end a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Script {
     Spaced,
@@ -265,12 +265,12 @@ impl Script {
     }
 }
 
-/// True of Japanese and Chinese letters.
+/// True for Japanese and Chinese characters.
 pub(super) fn is_unspaced(c: char) -> bool {
     matches!(c, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{3005}' | '\u{3007}')
 }
 
-/// True of the apostrophe in `O'Brien`.
+/// True for the apostrophe in `O'Brien`.
 fn is_apostrophe(bytes: &[u8], at: usize) -> bool {
     let is_letter = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphabetic() || *byte >= 0x80);
     bytes[at] == b'\'' && at > 0 && is_letter(bytes.get(at - 1)) && is_letter(bytes.get(at + 1))
@@ -285,12 +285,12 @@ fn belongs_to_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || !(b' '..0x80).contains(&byte) && !is_gap || b"_$.-#/@%+~*&\\".contains(&byte)
 }
 
-/// An empty list is a value without text between its brackets, as what a list holds is one value.
+/// Adds a value without text between the brackets of each empty list, because the content of a list is one value.
 fn add_empty_lists(line: &str, tokens: &mut Vec<Token>) {
     for at in empty_lists_of(line) {
         let place = tokens.partition_point(|token| token.place.start < at);
         if place == 0 || tokens[place - 1].place.end < at {
-            // What is assigned is a value with its brackets.
+            // The brackets of an assigned list are part of the value.
             let is_assigned = line[..at].ends_with("=[");
             let around = if is_assigned { at - 1..at + 1 } else { at..at };
             tokens.insert(place, Token { place: around, kind: Kind::Value });
@@ -298,7 +298,7 @@ fn add_empty_lists(line: &str, tokens: &mut Vec<Token>) {
     }
 }
 
-/// A quoted text is a value with its quotes: where one record has a text, another one may have a number.
+/// Extends quoted values to include their quotes: another record may have a number at this position.
 fn take_quotes_along(line: &str, tokens: &mut [Token]) {
     let bytes = line.as_bytes();
     for token in tokens.iter_mut().filter(|token| token.place.start > 0 && token.place.len() == 1) {
@@ -383,7 +383,7 @@ fn is_action_word(text: &str) -> bool {
     is_exception(text) || text.bytes().all(is_word) && (text.split('_').any(starts) || is_foreign())
 }
 
-/// True of Japanese with an ending of a verb or a particle, which is a part of a sentence more often than a name.
+/// True for Japanese text with a verb ending or a particle, which is more likely a part of a sentence than a name.
 fn has_verb(text: &str) -> bool {
     text.chars().filter(|c| ('\u{3041}'..='\u{3096}').contains(c)).count() >= 2
 }
@@ -396,8 +396,8 @@ fn is_lowercase_or_camel(text: &str) -> bool {
     text.as_bytes()[0].is_ascii_alphabetic() && text.bytes().any(|byte| byte.is_ascii_lowercase())
 }
 
-/// Joins the tokens of an object that follows `=`, as Java writes it: `ws=WorkSource{10113}`, `frame=Rect(0, 0 - 9, 9)`,
-/// `host=[local]`.
+/// Joins the tokens of an object after `=`, in the form written by Java: `ws=WorkSource{10113}`, `frame=Rect(0, 0 - 9,
+/// 9)`, `host=[local]`.
 fn join_objects(line: &str, tokens: &mut Vec<Token>) {
     let mut at = 0;
     while at < tokens.len() {
@@ -438,14 +438,14 @@ fn join_objects(line: &str, tokens: &mut Vec<Token>) {
     }
 }
 
-/// Extends a token to `end`, with the tokens up to there in it.
+/// Extends a token to `end`, merging the tokens up to there.
 fn extend_to(tokens: &mut Vec<Token>, at: usize, end: usize) {
     tokens[at].place.end = end;
     let inside = tokens[at + 1..].iter().take_while(|token| token.place.end <= end).count();
     tokens.drain(at + 1..at + 1 + inside);
 }
 
-/// Where the bracket that opens at `at` is closed.
+/// Returns the position at which the bracket that opens at `at` is closed.
 fn closing_end(line: &str, at: usize) -> Option<usize> {
     let mut depth = 0_usize;
     for (place, byte) in line.bytes().enumerate().skip(at) {
@@ -459,7 +459,7 @@ fn closing_end(line: &str, at: usize) -> Option<usize> {
     None
 }
 
-/// `LOCAL(0)` is one value in a line that has enough others.
+/// Joins calls such as `LOCAL(0)` to one value in lines with enough other tokens.
 fn join_calls(line: &str, tokens: &mut Vec<Token>) {
     let mut at = 1;
     while at + 1 < tokens.len() {
