@@ -8,16 +8,16 @@ use crate::template::Template;
 /// A query.
 #[derive(Debug, Clone)]
 pub enum Expr {
-    /// Asks for records.
+    /// A query that returns records.
     Log(LogExpr),
-    /// Asks for numbers.
+    /// A query that returns numbers.
     Metric(MetricExpr),
 }
 
 /// A selector of streams, and the stages that each of their records passes.
 #[derive(Debug, Clone)]
 pub struct LogExpr {
-    /// What the labels of the stream must be.
+    /// Conditions on the labels of the stream.
     pub matchers: Vec<Matcher>,
     pub(crate) stages: Vec<Stage>,
 }
@@ -40,16 +40,16 @@ pub enum MatchOp {
 pub struct Matcher {
     /// The label.
     pub name: String,
-    /// How it is compared.
+    /// The comparison.
     pub op: MatchOp,
-    /// With what.
+    /// The value to compare with.
     pub value: String,
-    /// Of `=~` and `!~`, for the whole value.
+    /// The regular expression of `=~` and `!~`, which must match the whole value.
     pub(crate) regex: Option<Regex>,
 }
 
 impl Matcher {
-    /// True when a value fits; an absent label has an empty one.
+    /// Returns true if a value matches; an absent label has an empty value.
     pub fn fits(&self, value: &str) -> bool {
         match self.op {
             MatchOp::Equal => value == self.value,
@@ -84,7 +84,7 @@ pub(crate) struct LogfmtFields {
     pub(crate) is_strict: bool,
     /// `--keep-empty`: fields without a value become labels without one.
     pub(crate) keeps_empty: bool,
-    /// Labels, and the fields that they are; all fields if there is none.
+    /// Labels and the fields they are read from; all fields if empty.
     pub(crate) wanted: Vec<(String, String)>,
 }
 
@@ -95,7 +95,7 @@ pub(crate) struct LineFilter {
     pub(crate) is_negated: bool,
 }
 
-/// What is looked for in a line.
+/// The text to search for in a line.
 #[derive(Debug, Clone)]
 pub(crate) enum LineText {
     Plain(String),
@@ -192,13 +192,13 @@ pub enum MetricExpr {
     /// `vector(1)`.
     #[doc(hidden)]
     VectorLiteral(f64),
-    /// `rate({…}[5m])` and its kin.
+    /// `rate({…}[5m])` and similar functions.
     #[doc(hidden)]
     Range(Box<RangeExpr>),
-    /// `sum by (…) (…)` and its kin.
+    /// `sum by (…) (…)` and similar aggregations.
     #[doc(hidden)]
     Aggregate(Box<AggregateExpr>),
-    /// `… / …` and its kin.
+    /// `… / …` and similar operations.
     #[doc(hidden)]
     Binary(Box<BinaryExpr>),
     /// `label_replace(…)`.
@@ -264,7 +264,7 @@ impl Grouping {
 #[derive(Debug, Clone)]
 pub struct AggregateExpr {
     pub(crate) op: AggregateOp,
-    /// How many series `topk` and `bottomk` keep.
+    /// Number of series that `topk` and `bottomk` keep.
     pub(crate) count: usize,
     pub(crate) grouping: Option<Grouping>,
     pub(crate) inner: MetricExpr,
@@ -310,7 +310,7 @@ pub(crate) enum BinaryOp {
     Unless,
 }
 
-/// Which series of two sides belong together.
+/// The matching of the series of two sides.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Matching {
     /// `on (…)`: only these labels; `ignoring (…)`: all but these.
@@ -318,7 +318,7 @@ pub(crate) struct Matching {
     pub(crate) group: Option<Group>,
 }
 
-/// `group_left` and `group_right`: several series of one side belong to one of the other.
+/// `group_left` and `group_right`: several series of one side match one of the other.
 #[derive(Debug, Clone)]
 pub(crate) struct Group {
     pub(crate) is_left: bool,

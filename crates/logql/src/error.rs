@@ -1,6 +1,6 @@
-//! Errors of queries: those of their text, and those that come up during evaluation.
+//! Errors of queries: syntax errors, and errors during evaluation.
 
-/// A query that cannot be understood or is not supported.
+/// The error of a query that is invalid or not supported.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("parse error at line {line}, col {column}: {message}")]
 pub struct ParseError {
@@ -8,7 +8,7 @@ pub struct ParseError {
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
-    /// What is wrong there.
+    /// Description of the error.
     pub message: String,
 }
 
@@ -25,7 +25,7 @@ impl ParseError {
     }
 }
 
-/// A query that is well-formed and cannot be answered.
+/// The error of a valid query that cannot be evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct EvalError(pub String);

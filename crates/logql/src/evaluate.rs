@@ -19,7 +19,7 @@ const VALUES_MAX: usize = 4_000_000;
 /// Most series of an operation's result.
 const OPERATION_SERIES_MAX: usize = 50_000;
 
-/// Most texts of labels that an operation makes. Unit: bytes.
+/// Maximum size of the label texts that an operation creates. Unit: bytes.
 const LABEL_BYTES_MAX: usize = 64 << 20;
 
 /// The result of a query of numbers.
@@ -103,7 +103,7 @@ fn is_sorted(node: &Node) -> bool {
     }
 }
 
-/// Whether an operation has no more series and values than it may have.
+/// Fails if an operation exceeds the limits of series and values.
 fn check_size(series: usize, count: usize) -> Result<(), EvalError> {
     if series > OPERATION_SERIES_MAX {
         return Err(EvalError(format!(
@@ -147,7 +147,7 @@ fn aggregate(op: AggregateOp, most: usize, grouping: &Grouping, series: Vec<Seri
     }
 }
 
-/// By the value at the first instant.
+/// Sorts by the value at the first instant.
 fn sorted(mut series: Vec<Series>, is_descending: bool) -> Vec<Series> {
     series.sort_by(|a, b| {
         let (left, right) = (a.values.first().copied().flatten(), b.values.first().copied().flatten());
@@ -193,7 +193,7 @@ fn fold(op: AggregateOp, values: impl Iterator<Item = f64>) -> Option<f64> {
     })
 }
 
-/// At each instant, the values of the greatest or the least series remain.
+/// Keeps, at each instant, the values of the greatest or the least series.
 fn ranked(op: AggregateOp, most: usize, mut group: Vec<Series>, count: usize) -> Vec<Series> {
     for step in 0..count {
         let mut present: Vec<(f64, usize)> =
@@ -215,7 +215,7 @@ fn label_replace(replace: &LabelReplaceExpr, series: Vec<Series>) -> Result<Vec<
     for mut one in series {
         let source = one.labels.get(&replace.source).unwrap_or_default().to_owned();
         if let Some(captures) = replace.regex.captures(&source) {
-            // At most what each reference stands for.
+            // An upper bound of the text of each reference.
             made.add(replace.replacement.len().saturating_add(source.len().saturating_mul(references)))?;
             let mut value = String::new();
             captures.expand(&replace.replacement, &mut value);
@@ -256,7 +256,7 @@ fn operate(binary: &BinaryExpr, left: Matrix, right: Matrix, count: usize) -> Re
     }
 }
 
-/// The value of an operation; of a comparison that fails, none, and of one that holds, `kept`.
+/// Returns the value of an operation; for a comparison, `kept` if it is true and none otherwise.
 fn calculate(op: BinaryOp, left: f64, right: f64, kept: f64, is_bool: bool) -> Option<f64> {
     Some(match op {
         BinaryOp::Add => left + right,
@@ -298,7 +298,7 @@ impl LabelBytes {
     }
 }
 
-/// The labels by which series of two sides belong together.
+/// Returns the labels by which the series of two sides are matched.
 fn signature(matching: &Matching, labels: &Labels) -> Labels {
     match &matching.labels {
         None => labels.clone(),
@@ -358,7 +358,7 @@ fn combine(op: BinaryOp, matching: &Matching, left: Vec<Series>, right: Vec<Seri
         BinaryOp::Unless => keep(left, &present(&right), false),
         _ => {
             let of_left = present(&left);
-            // A series of both sides has values of one or of the other; of several that are alike, the first.
+            // A series of both sides has the values of one or the other; of several equal series, the first is used.
             let mut places: HashMap<Labels, usize> = HashMap::new();
             for (index, one) in left.iter().enumerate() {
                 places.entry(one.labels.clone()).or_insert(index);
@@ -381,7 +381,7 @@ fn combine(op: BinaryOp, matching: &Matching, left: Vec<Series>, right: Vec<Seri
     }
 }
 
-/// Operations on the series of two sides that belong together.
+/// Applies an operation to the matching series of two sides.
 fn joined(binary: &BinaryExpr, left: Vec<Series>, right: Vec<Series>, count: usize) -> Result<Vec<Series>, EvalError> {
     let matching = &binary.matching;
     let many_is_right = matching.group.as_ref().is_some_and(|group| !group.is_left);
@@ -422,7 +422,7 @@ fn joined(binary: &BinaryExpr, left: Vec<Series>, right: Vec<Series>, count: usi
             let values = match result.get_mut(&labels) {
                 Some(values) => values,
                 None => {
-                    // Each takes its memory at once.
+                    // Each allocates its memory immediately.
                     check_size(size, count)?;
                     result.entry(labels.clone()).or_insert_with(|| vec![None; count])
                 }

@@ -1,23 +1,23 @@
-//! Writes a query in a uniform way: spaces between its parts, and a line for each part of a long one.
+//! Formats queries: spaces between parts, and a separate line for each part of a long query.
 
 use crate::error::ParseError;
 use crate::lexer::{Spanned, Token, tokens};
 use crate::parser::parse;
 
-/// Longest line of what is not broken up. Unit: characters.
+/// Maximum length of a line that is not split. Unit: characters.
 const LINE_CHARS_MAX: usize = 100;
 
-/// Longest part in parentheses that stays within a line that is broken up. Unit: characters.
+/// Maximum length of a part in parentheses that is not split within a split line. Unit: characters.
 const SHORT_CHARS_MAX: usize = 40;
 
-/// The query in a uniform way, without its comments; an error if it cannot be parsed.
+/// Returns the formatted query, without its comments; an error if it cannot be parsed.
 pub fn format_query(query: &str) -> Result<String, ParseError> {
     parse(query)?;
     let tokens = tokens(query)?;
     Ok(Writer { words: &words(query, &tokens), output: String::new(), indent: 0 }.written())
 }
 
-/// A token as it is written.
+/// A token as text.
 #[derive(Debug, Clone, Copy)]
 struct Word<'q> {
     text: &'q str,
@@ -117,7 +117,7 @@ impl Writer<'_> {
         (start..end).flat_map(|at| [self.space(at, start), self.words[at].text]).collect()
     }
 
-    /// The word with which the parentheses close that a word opens.
+    /// Returns the word that closes the parentheses opened by a word.
     fn closing(&self, open: usize, end: usize) -> Option<usize> {
         let mut depth = 0;
         (open..end).find(|at| {
@@ -126,7 +126,7 @@ impl Writer<'_> {
         })
     }
 
-    /// What stands before a word: a space or nothing.
+    /// Returns the separator before a word: a space or nothing.
     fn space(&self, at: usize, start: usize) -> &'static str {
         let Some(before) = at.checked_sub(1).filter(|_| at > start).map(|before| self.words[before]) else { return "" };
         let word = self.words[at];
@@ -162,7 +162,7 @@ impl Writer<'_> {
     }
 }
 
-/// Words that stand between two parts, and are no names of functions.
+/// Words between two parts that are not names of functions.
 fn is_between(word: &str) -> bool {
     matches!(
         word,

@@ -1,4 +1,4 @@
-//! Labels: of a series, and of a record on its way through a pipeline.
+//! Labels of a series, and of a record in a pipeline.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -11,7 +11,7 @@ pub(crate) const ERROR: &str = "__error__";
 pub struct Labels(Vec<(Box<str>, Box<str>)>);
 
 impl Labels {
-    /// From pairs; empty values count as absent, and of two with one name the last counts.
+    /// Creates labels from pairs. Empty values are treated as absent; if a name occurs twice, the last value is used.
     pub fn new<N: Into<Box<str>>, V: Into<Box<str>>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
         let mut labels = Self::default();
         for (name, value) in pairs {
@@ -57,7 +57,7 @@ impl Labels {
     }
 }
 
-/// As Loki writes them: `{a="b", c="d"}`.
+/// Formats labels as Loki does: `{a="b", c="d"}`.
 impl std::fmt::Display for Labels {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_char('{')?;
@@ -69,7 +69,7 @@ impl std::fmt::Display for Labels {
     }
 }
 
-/// Where a label of a record comes from.
+/// The origin of a label of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Category {
     /// The stream.
@@ -84,14 +84,14 @@ pub enum Category {
 #[derive(Debug, Clone, Default)]
 pub struct LabelSet<'r> {
     labels: Vec<(Cow<'r, str>, Cow<'r, str>, Category)>,
-    /// How much stages may still make of the record. Unit: bytes.
+    /// Remaining size of the data that stages may derive from the record. Unit: bytes.
     pub(crate) left: usize,
-    /// True when a stage wanted to make more than that.
+    /// True if a stage exceeded this size.
     pub(crate) is_over: bool,
 }
 
 impl<'r> LabelSet<'r> {
-    /// Adds a label that is not there yet; an empty value is left out.
+    /// Adds a label that does not exist yet; an empty value is ignored.
     pub fn push(&mut self, name: impl Into<Cow<'r, str>>, value: impl Into<Cow<'r, str>>, category: Category) {
         let value = value.into();
         if !value.is_empty() {
@@ -114,12 +114,12 @@ impl<'r> LabelSet<'r> {
         self.labels.iter().map(|(name, value, category)| (&**name, &**value, *category))
     }
 
-    /// As the labels of a series.
+    /// Converts them to the labels of a series.
     pub fn to_labels(&self) -> Labels {
         self.to_labels_where(|_| true)
     }
 
-    /// Those of a series of which only these names remain.
+    /// Returns the labels of a series that keeps only these names.
     pub(crate) fn to_labels_where(&self, keeps: impl Fn(&str) -> bool) -> Labels {
         let mut labels = Labels::default();
         self.iter().filter(|(name, ..)| keeps(name)).for_each(|(name, value, _)| labels.insert(name, value));
@@ -150,7 +150,7 @@ impl<'r> LabelSet<'r> {
         }
     }
 
-    /// The same, but an empty value is a label too.
+    /// Like [`extract`](Self::extract), but keeps empty values.
     pub(crate) fn extract_even_empty(&mut self, name: &str, value: impl Into<Cow<'r, str>>) {
         let value = value.into();
         if self.is_extractable(name, &value) {
@@ -181,7 +181,7 @@ impl<'r> LabelSet<'r> {
         }
     }
 
-    /// No stage makes more of the record.
+    /// Prevents further stages from deriving more data from the record.
     pub(crate) fn use_up(&mut self) {
         self.left = 0;
         self.is_over = true;
@@ -191,7 +191,7 @@ impl<'r> LabelSet<'r> {
         self.find(name).map(|index| self.labels.swap_remove(index).1.into_owned())
     }
 
-    /// Gives the value and the origin of a label to another one; nothing is done if there is none.
+    /// Copies the value and the origin of a label to another one; does nothing if the label does not exist.
     pub(crate) fn rename(&mut self, from: &str, to: &str) {
         if from != to
             && let Some(index) = self.find(from)
@@ -218,7 +218,7 @@ pub struct Entry<'r> {
     pub line: Cow<'r, str>,
     /// When it was logged. Unit: nanoseconds since the epoch.
     pub time_ns: i64,
-    /// Its place among records of the same time.
+    /// Its position among records of the same time.
     pub order: i64,
     /// Its labels.
     pub labels: LabelSet<'r>,

@@ -1,15 +1,17 @@
-//! LogQL, the query language of Grafana Loki: its parser, and the evaluation of queries on records that are handed in.
+//! LogQL, the query language of Grafana Loki: its parser, and the evaluation of queries on records passed by the
+//! caller.
 //!
 //! ```text
 //! text ▸ lexer ▸ parser ▸ Expr ─┬─▶ Pipeline: one record ▸ line and labels, or nothing
 //!                               └─▶ MetricPlan ▸ a SampleSet for each range ▸ series
 //! ```
 //!
-//! Nothing here reads records or knows where they are stored. A caller asks an expression which labels and which texts a
-//! record needs ([`Selection`], [`Needs`]), reads those, and passes each through a [`Pipeline`]. Samples of a metric query
-//! are added up as they come, in any order: no record is kept.
+//! This crate does not read records and does not depend on their storage. A caller obtains from an expression the
+//! labels and texts of a record that it needs ([`Selection`], [`Needs`]), reads those, and passes each record through a
+//! [`Pipeline`]. Samples of a metric query are aggregated as they arrive, in any order: no record is kept.
 //!
-//! What Loki has and this crate has not is refused by the parser, with its name and its place in the query.
+//! The parser rejects features of Loki that this crate does not support; the error contains the name and the position
+//! of the feature.
 
 mod ast;
 mod error;

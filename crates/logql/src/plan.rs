@@ -1,4 +1,4 @@
-//! What a query needs to be evaluated: which records, which parts of them, and in which order its operations are done.
+//! The plan of a query: the records and the parts of them that it reads, and the order of its operations.
 
 use std::collections::BTreeSet;
 
@@ -19,13 +19,13 @@ const LEAVES_MAX: usize = 8;
 /// Most characters of the labels of a record in a message.
 const SHOWN_CHARS_MAX: usize = 2_000;
 
-/// Which records an expression reads.
+/// The records that an expression reads.
 #[derive(Debug, Clone, Copy)]
 pub struct Selection<'e> {
     log: &'e LogExpr,
 }
 
-/// Which parts of a record an expression reads.
+/// The parts of a record that an expression reads.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Needs {
     /// The text.
@@ -37,14 +37,14 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// True when a label is read.
+    /// Returns true if a label is read.
     pub fn label(&self, name: &str) -> bool {
         self.all_labels || self.named.contains(name)
     }
 }
 
 impl LogExpr {
-    /// The parts of a record by which it decides whether the record passes.
+    /// Returns the parts of a record that determine whether it passes.
     pub fn needs(&self) -> Needs {
         let mut needs = Needs::default();
         self.stages.iter().for_each(|stage| add_needs(stage, &mut needs));
@@ -58,12 +58,12 @@ impl LogExpr {
 }
 
 impl<'e> Selection<'e> {
-    /// What the labels of the stream must be.
+    /// Returns the conditions on the labels of the stream.
     pub fn matchers(&self) -> &'e [Matcher] {
         &self.log.matchers
     }
 
-    /// Texts that each line contains, with exact case.
+    /// Returns texts that each matching line contains, case-sensitively.
     pub fn required_texts(&self) -> Vec<&'e str> {
         let filters = self.log.stages.iter().map_while(|stage| match stage {
             Stage::Line(filter) => Some(filter),
@@ -77,8 +77,8 @@ impl<'e> Selection<'e> {
         texts.filter(|text| !text.is_empty()).collect()
     }
 
-    /// Texts that each line contains in some case: those of `|~ "(?i)text"`, as Grafana writes a search without regard
-    /// to case.
+    /// Returns texts that each matching line contains, case-insensitively: those of `|~ "(?i)text"`, which Grafana
+    /// writes for a case-insensitive search.
     pub fn required_caseless_texts(&self) -> Vec<&'e str> {
         let filters = self.log.stages.iter().map_while(|stage| match stage {
             Stage::Line(filter) => Some(filter),
@@ -118,7 +118,7 @@ pub(crate) enum Node {
 pub struct RangeLeaf {
     pub(crate) range: RangeExpr,
     pipeline: Pipeline,
-    /// Which labels its series have.
+    /// The labels of its series.
     grouping: Option<Grouping>,
     /// True if a record with an error of a parser counts, instead of being an error of the query.
     counts_errors: bool,
@@ -145,7 +145,7 @@ impl MetricPlan {
     }
 }
 
-/// The ranges of records that were found in a query so far.
+/// The ranges of records found in a query so far.
 struct Leaves {
     steps: Steps,
     now_ns: i64,
@@ -225,12 +225,12 @@ impl RangeLeaf {
         needs
     }
 
-    /// A set to which its samples are added.
+    /// Returns an empty set for its samples.
     pub fn sample_set(&self) -> SampleSet {
         SampleSet::new(&self.range, self.steps)
     }
 
-    /// False when the message of a record alone shows that the record does not count.
+    /// Returns false if the message of a record alone excludes the record.
     pub fn may_pass(&self, line: &str) -> bool {
         self.pipeline.may_pass(line)
     }
@@ -292,7 +292,7 @@ fn names_errors(range: &RangeExpr, grouping: Option<&Grouping>) -> bool {
 fn add_needs(stage: &Stage, needs: &mut Needs) {
     match stage {
         Stage::Line(_) | Stage::Decolorize => needs.line = true,
-        // What a parser finds is named by what is there already.
+        // The names of parsed labels depend on existing labels.
         Stage::Json(_) | Stage::Logfmt(_) | Stage::Pattern(_) | Stage::Regexp(_) | Stage::Unpack => {
             needs.line = true;
             needs.all_labels = true;

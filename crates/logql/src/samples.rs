@@ -1,4 +1,4 @@
-//! Adds up the samples of a range function, for each series and each instant, as they come.
+//! Aggregates the samples of a range function for each series and each instant, as they arrive.
 //!
 //! A sample counts for every instant whose range it is in. Counts are kept as differences from one instant to the next,
 //! so that a sample costs two additions however long the range is. Only quantiles and rates of counters keep the samples
@@ -11,10 +11,10 @@ use crate::error::EvalError;
 use crate::labels::Labels;
 use crate::series::{Series, Steps};
 
-/// Most memory of a set. Unit: bytes.
+/// Maximum memory of a set. Unit: bytes.
 const BYTES_MAX: usize = 16 << 20;
 
-/// What a series takes besides its cells and the texts of its labels. Unit: bytes.
+/// Memory of a series in addition to its cells and the texts of its labels. Unit: bytes.
 const SERIES_BYTES: usize = 256;
 
 /// The samples of a range function so far.
@@ -35,7 +35,7 @@ pub struct SampleSet {
 /// One cell for each instant.
 #[derive(Debug)]
 enum Cells {
-    /// How many records, or how many bytes, more than at the instant before; and how many records.
+    /// The difference to the previous instant in records or bytes, and in records.
     Changes(Vec<(i64, i64)>),
     Moments(Vec<Moments>),
     /// Time, order and value of the first or the last sample.
@@ -45,7 +45,7 @@ enum Cells {
     Timed(Vec<Vec<(i64, i64, f64)>>),
 }
 
-/// What sums, averages, extremes and deviations are computed from.
+/// Values from which sums, averages, extremes and deviations are computed.
 #[derive(Debug, Clone, Copy)]
 struct Moments {
     count: f64,

@@ -7,9 +7,9 @@ use crate::labels::Labels;
 pub struct Steps {
     /// The first. Unit: nanoseconds since the epoch.
     pub start_ns: i64,
-    /// From one to the next. Unit: nanoseconds, more than zero.
+    /// The step between two instants. Unit: nanoseconds, more than zero.
     pub step_ns: i64,
-    /// How many there are, at least one.
+    /// The number of instants, at least one.
     pub count: usize,
 }
 
@@ -24,7 +24,7 @@ impl Steps {
 /// A series: a value for each instant that has one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
-    /// What distinguishes it.
+    /// The labels that identify it.
     pub labels: Labels,
     /// One for each instant.
     pub values: Vec<Option<f64>>,

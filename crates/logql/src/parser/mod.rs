@@ -57,7 +57,7 @@ struct Parser<'q> {
     regexes: Cell<usize>,
 }
 
-/// A log expression, with what only a range aggregation may have.
+/// A log expression, with the parts that are only allowed in a range aggregation.
 struct RangedLog {
     log: LogExpr,
     unwrap: Option<Unwrap>,
@@ -156,7 +156,7 @@ impl<'q> Parser<'q> {
         ParseError::at(self.query, offset, message)
     }
 
-    /// Goes one level down.
+    /// Parses one nesting level deeper.
     fn nested<T>(&mut self, parse: impl FnOnce(&mut Self) -> Result<T, ParseError>) -> Result<T, ParseError> {
         if self.depth == DEPTH_MAX {
             return Err(self.error(format!("the query is nested more than {DEPTH_MAX} levels deep")));

@@ -28,7 +28,7 @@ impl Parser<'_> {
                         return Err(self.error_at(offset, "a line filter must come before unwrap"));
                     }
                     let filter = self.line_filter(symbol)?;
-                    // Grafana writes an empty filter where there is none: the lines need not be read for it.
+                    // Grafana writes an empty filter instead of none: it does not require reading the lines.
                     let is_empty = |text: &LineText| match text {
                         LineText::Plain(text) => text.is_empty(),
                         LineText::Regex(regex) => regex.as_str().is_empty(),
@@ -118,7 +118,7 @@ impl Parser<'_> {
         Ok(filter)
     }
 
-    /// What follows a `|`.
+    /// Parses the stage after a `|`.
     fn stage(&mut self, ranged: &mut RangedLog) -> Result<(), ParseError> {
         let offset = self.offset();
         let word = match (self.peek(), self.peek_at(1)) {
@@ -299,7 +299,7 @@ impl Parser<'_> {
         Ok(Unwrap { label, unit, filters: Vec::new() })
     }
 
-    /// `a > 5 and b = "c" or …`; `and` binds more strongly, and so do a comma and nothing at all.
+    /// Parses `a > 5 and b = "c" or …`. `and`, a comma and juxtaposition have precedence over `or`.
     fn label_filter(&mut self) -> Result<LabelFilter, ParseError> {
         let mut any = vec![self.label_filter_and()?];
         while self.take_word("or") {

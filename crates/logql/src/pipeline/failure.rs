@@ -3,7 +3,7 @@
 pub(crate) use crate::labels::ERROR;
 use crate::labels::LabelSet;
 
-/// The label that says what was wrong.
+/// The label with the description of the error.
 pub(crate) const ERROR_DETAILS: &str = "__error_details__";
 
 /// The error of a line that is not JSON.

@@ -10,12 +10,12 @@ use crate::pipeline::json::label_name;
 /// Most labels that are taken from one line.
 const LABELS_MAX: usize = 256;
 
-/// The keys and values of a line; the error names what cannot be read, and the rest of the line is read all the same.
+/// Returns the keys and values of a line, and the first error if any; the rest of the line is still read.
 pub fn logfmt_fields(line: &str) -> (Vec<(&str, Cow<'_, str>)>, Option<String>) {
     fields_of(line, false)
 }
 
-/// The same; if `is_strict`, up to the first error.
+/// Like [`logfmt_fields`]; if `is_strict`, reads up to the first error.
 fn fields_of(line: &str, is_strict: bool) -> (Vec<(&str, Cow<'_, str>)>, Option<String>) {
     let mut fields = Vec::new();
     let mut error = None;

@@ -21,8 +21,8 @@ pub(crate) use failure::{ERROR, is_of_parser};
 pub use fields::logfmt_fields;
 pub use json::{FoundField, json_fields};
 
-/// How much the stages of a query make of a record in all, or twice its line if that is more: texts that functions of
-/// templates return, lines, and labels. Unit: bytes.
+/// Maximum total size of the data that the stages of a query derive from a record, or twice its line if that is more:
+/// results of template functions, lines, and labels. Unit: bytes.
 const MADE_BYTES_MAX: usize = 4 << 20;
 
 /// The stages of a query, ready to be applied to records.
@@ -89,14 +89,15 @@ impl Pipeline {
         Self { first, stages, now_ns }
     }
 
-    /// False when the message of a record alone shows that the record does not pass.
+    /// Returns false if the message of a record alone excludes the record.
     pub fn may_pass(&self, line: &str) -> bool {
         self.first.iter().all(|filter| filter.keeps(line))
     }
 
     /// Applies the stages to a record for which [`Pipeline::may_pass`] is true; false when it does not pass.
     ///
-    /// A record of which the stages make more than 4 MiB and twice its line gets an error instead of the rest.
+    /// If the stages derive more than 4 MiB and more than twice its line from a record, the record gets an error and
+    /// the remaining stages derive nothing.
     pub fn process(&self, entry: &mut Entry<'_>) -> bool {
         entry.labels.left = MADE_BYTES_MAX.max(entry.line.len().saturating_mul(2));
         self.stages.iter().all(|step| match step {
@@ -225,7 +226,7 @@ fn keeps_number(name: &str, op: CompareOp, value: f64, unit: NumberUnit, labels:
     }
 }
 
-/// The number that a label says; a duration in seconds.
+/// Returns the number in a label; a duration in seconds.
 pub(crate) fn number_of(text: &str, unit: NumberUnit) -> Option<f64> {
     match unit {
         NumberUnit::None => text.trim().parse().ok(),
@@ -277,7 +278,7 @@ fn extract_pattern(parts: &[PatternPart], entry: &mut Entry<'_>) {
     }
 }
 
-/// Without the escape sequences that colour text in a terminal.
+/// Removes the escape sequences that colour text in a terminal.
 fn without_colors(line: &str) -> String {
     let mut plain = String::with_capacity(line.len());
     let mut rest = line;

@@ -15,12 +15,12 @@ use crate::template::times::{Time, zone};
 use crate::template::value::{Kind, Value};
 use crate::units::{parse_bytes, parse_duration_ns};
 
-/// Why a template cannot be rendered for a record.
+/// The reason why a template cannot be rendered for a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// It makes more text than a record may have.
+    /// The text exceeds the limit of a record.
     TooLarge,
-    /// A function was called with a value that it does not take.
+    /// A function was called with a value that it does not accept.
     Wrong(String),
 }
 
@@ -78,7 +78,7 @@ impl Function {
         }
     }
 
-    /// Whether its first argument is a regular expression, which must be written in the template.
+    /// Returns true if its first argument is a regular expression, which must be a literal.
     pub(super) fn takes_regex(&self) -> bool {
         matches!(self.name, "regexReplaceAll" | "regexReplaceAllLiteral" | "count")
     }
@@ -373,7 +373,8 @@ fn rounded(number: f64, places: i64, round_from: f64) -> f64 {
     (if up { scaled.ceil() } else { scaled.floor() }) / scale
 }
 
-/// The time of an epoch in days, seconds, milliseconds, microseconds or nanoseconds, which its length tells.
+/// Returns the time of an epoch in days, seconds, milliseconds, microseconds or nanoseconds; the unit is derived from
+/// the number of digits.
 fn time_of_epoch(epoch: &str) -> Made<'static> {
     let number = epoch.parse::<i64>().ok();
     let time = match (number, epoch.len()) {
@@ -483,7 +484,7 @@ const fn row(
     Function { name, parameters, more, call }
 }
 
-/// All functions. Those with a capital are the older names, most of which take the text first.
+/// All functions. Names with a capital are the older ones, most of which take the text as the first argument.
 static FUNCTIONS: [Function; 85] = [
     row("__line__", &[], NONE, |call| Ok(Value::borrowed(&call.entry.line))),
     row("__timestamp__", &[], NONE, |call| Ok(Value::Time(Time::of_nanoseconds(call.entry.time_ns)))),

@@ -38,8 +38,8 @@ impl Template {
         Ok(Self { parts, variables })
     }
 
-    /// The text that it makes of a record at a time. What that and its functions take is subtracted from `left`, which
-    /// must suffice. Units: nanoseconds since the epoch; bytes.
+    /// Renders the text for a record at a time. The size of the text and of the results of functions is subtracted from
+    /// `left`, and must not exceed it. Units: nanoseconds since the epoch; bytes.
     pub(crate) fn render(&self, entry: &Entry<'_>, now_ns: i64, left: &mut usize) -> Result<String, Failure> {
         let root = Value::Labels(&entry.labels);
         let mut variables = vec![Value::Nil; self.variables];
@@ -62,7 +62,7 @@ impl Template {
         fields
     }
 
-    /// True when it may read labels that it does not name: all of them are one value.
+    /// Returns true if the template may read labels that it does not name, because it uses all labels as one value.
     pub(crate) fn reads_all_labels(&self) -> bool {
         let mut reads = false;
         each_expr(&self.parts, &mut |expr| {
@@ -159,7 +159,7 @@ mod tests {
         }
     }
 
-    /// What would take long, or much memory, ends.
+    /// Templates that would take much time or memory are stopped.
     #[test]
     fn loops_and_long_texts_are_limited() {
         for template in [

@@ -76,7 +76,7 @@ pub(super) fn parse(text: &str, compile: Compile<'_>) -> Result<(Vec<Part>, usiz
     }
 }
 
-/// What ended a list of parts.
+/// The end of a list of parts.
 enum End {
     Text,
     Closed,
@@ -89,9 +89,9 @@ struct Parser<'t, 'c> {
     compile: Compile<'c>,
     parts: usize,
     calls: usize,
-    /// How many loops are around.
+    /// Number of enclosing loops.
     loops: usize,
-    /// The variables that are known, by number.
+    /// The declared variables, by number.
     variables: Vec<String>,
     variables_max: usize,
 }
@@ -181,7 +181,7 @@ impl Parser<'_, '_> {
         })
     }
 
-    /// What is rendered otherwise: after `else`, or another block after `else if`.
+    /// Parses the alternative of a block: after `else`, or another block after `else if`.
     fn otherwise(&mut self, word: &str, after: &str, depth: usize) -> Result<Vec<Part>, String> {
         let (next, condition) = split_word(after);
         if next == word && word != "range" {

@@ -7,7 +7,7 @@ use crate::template::functions::{Call, Failure, Function};
 use crate::template::parse::{Expr, Part, Pipeline};
 use crate::template::value::{Kind, Text, Value, sorted};
 
-/// What a step of a loop takes of what a template may make of a record: loops end. Unit: bytes.
+/// Charged against the size limit for each step of a loop, so that loops are bounded. Unit: bytes.
 const STEP_BYTES: usize = 64;
 
 /// How much text a function in a loop may read for each byte that a template may still make. Unit: bytes.
@@ -18,16 +18,16 @@ pub(super) struct Renderer<'v, 'l> {
     pub(super) entry: &'v Entry<'v>,
     /// Now, in nanoseconds since the epoch.
     pub(super) now_ns: i64,
-    /// How much may still be made of the record. Unit: bytes.
+    /// Remaining size of the data that may be derived from the record. Unit: bytes.
     pub(super) left: &'l mut usize,
     pub(super) output: String,
     /// The values of the variables, by number.
     pub(super) variables: Vec<Value<'v>>,
-    /// How many loops are around.
+    /// Number of enclosing loops.
     pub(super) loops: usize,
 }
 
-/// What follows a part.
+/// The control flow after a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flow {
     Next,
@@ -199,7 +199,8 @@ impl<'v> Renderer<'v, '_> {
         })
     }
 
-    /// The first argument that decides: a true one of `or`, another one of `and`.
+    /// Returns the first argument that determines the result: a true one for `or`, a false one for `and`; else the
+    /// last.
     fn first_of(&mut self, is_or: bool, args: &'v [Expr], dot: &Value<'v>) -> Rendered<Value<'v>> {
         let mut value = Value::Nil;
         for arg in args {

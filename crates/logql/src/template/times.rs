@@ -49,7 +49,7 @@ struct Clock {
 }
 
 impl Time {
-    /// The time that a layout without a match is read as: the first of January of the year 1.
+    /// Returns the result for a text that does not match a layout: January 1 of the year 1.
     pub(super) fn zero() -> Self {
         Self::of_seconds(-62_135_596_800)
     }
@@ -68,7 +68,8 @@ impl Time {
         self.second
     }
 
-    /// So many parts of a second since the epoch. Wraps around beyond the years that they cover, as in Go.
+    /// Returns the time since the epoch in fractions of a second. Wraps around outside the representable range, as in
+    /// Go.
     pub(super) fn parts(&self, per_second: i64) -> i64 {
         let nanoseconds = i64::from(self.nanosecond) / (1_000_000_000 / per_second);
         self.second.wrapping_mul(per_second).wrapping_add(nanoseconds)
@@ -328,7 +329,7 @@ fn fraction_at(layout: &str) -> Option<(Part<'_>, usize)> {
     }
 }
 
-/// What was read of a text so far.
+/// The parts of a time read so far.
 #[derive(Default)]
 struct Reading {
     year: Option<i16>,

@@ -27,12 +27,12 @@ pub(super) enum Value<'v> {
     Labels(&'v LabelSet<'v>),
 }
 
-/// A text, whose bytes its copies share.
+/// A text whose copies share its bytes.
 #[derive(Debug, Clone)]
 pub(super) enum Text<'v> {
-    /// Of the record or the template.
+    /// Part of the record or the template.
     Borrowed(&'v str),
-    /// That a function returned.
+    /// Returned by a function.
     Made(Rc<str>),
 }
 
@@ -114,7 +114,7 @@ impl<'v> Value<'v> {
         }
     }
 
-    /// Whether `if` takes it for true: not zero, and not empty.
+    /// Returns true if `if` treats the value as true: not zero, and not empty.
     pub(super) fn is_true(&self) -> bool {
         match self {
             Self::Nil => false,
@@ -129,7 +129,7 @@ impl<'v> Value<'v> {
         }
     }
 
-    /// The whole number that it is or says; zero for others.
+    /// Returns the value as a whole number, parsed from a text; zero for other values.
     pub(super) fn to_whole(&self) -> i64 {
         match self {
             Self::Bool(is_true) => i64::from(*is_true),
@@ -140,7 +140,7 @@ impl<'v> Value<'v> {
         }
     }
 
-    /// The number that it is or says; zero for others.
+    /// Returns the value as a number, parsed from a text; zero for other values.
     #[expect(clippy::cast_precision_loss, reason = "a float was asked for")]
     pub(super) fn to_float(&self) -> f64 {
         match self {
@@ -152,7 +152,7 @@ impl<'v> Value<'v> {
         }
     }
 
-    /// How many bytes, elements or members it has; none for what has no length.
+    /// Returns the number of bytes, elements or members; none for values without a length.
     pub(super) fn len(&self) -> Option<usize> {
         match self {
             Self::Text(text) => Some(text.len()),
@@ -163,7 +163,7 @@ impl<'v> Value<'v> {
         }
     }
 
-    /// Appends it as Go prints it; false when that takes more than `bytes_max`.
+    /// Appends the value as Go prints it; returns false if that exceeds `bytes_max`.
     pub(super) fn print(&self, output: &mut String, bytes_max: usize) -> bool {
         match self {
             Self::Nil => output.push_str("<nil>"),
