@@ -25,7 +25,7 @@ pub struct Identity<'a> {
     pub subject: &'a str,
 }
 
-/// What the provider and the settings say of an account.
+/// The access of an account according to the identity provider and the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentityAccess {
     /// The name of its user.

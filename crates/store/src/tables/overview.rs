@@ -68,7 +68,7 @@ pub struct TaskOverviewFilter {
     pub offset: u64,
 }
 
-/// The order of tasks; those that it does not tell apart are sorted by name.
+/// The order of tasks. Equal tasks are sorted by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TaskOrder {
     /// By name.
@@ -105,7 +105,7 @@ pub struct WorkspaceOverviewFilter {
     pub offset: u64,
 }
 
-/// The order of workspaces; those that it does not tell apart are sorted by environment and name.
+/// The order of workspaces. Equal workspaces are sorted by environment and name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WorkspaceOrder {
     /// By environment and name.
@@ -352,7 +352,7 @@ fn push_lines(query: &mut Sql, filter: &TaskOverviewFilter) {
     }
 }
 
-/// The order of the list of tasks. A task without what is sorted by comes last, or first in the opposite order.
+/// The order of the list of tasks. Tasks without a value are last, or first in the opposite order.
 fn push_order(query: &mut Sql, filter: &TaskOverviewFilter) {
     let is_descending = matches!(filter.order, TaskOrder::Name) == filter.reversed;
     let direction = if is_descending { "DESC" } else { "ASC" };

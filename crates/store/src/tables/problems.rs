@@ -7,8 +7,8 @@
 //! problem_runs (a row for each failed run) ▸ problem_tasks (runs of each task) ▸ workspace_problems (state and counts)
 //! ```
 //!
-//! A problem without runs has no title, and is in no list. It is deleted if it is open. If someone muted or resolved it,
-//! that is kept under its id, which tells nothing of a log, so that it still holds when the problem is seen again.
+//! A problem without runs has no title, and is in no list. It is deleted if it is open. A muted or resolved problem is
+//! kept under its id, which reveals nothing of a log, so that its state still applies when the problem is seen again.
 
 use std::collections::BTreeMap;
 
@@ -35,21 +35,22 @@ macro_rules! has_failed {
 }
 pub(crate) use has_failed;
 
-/// True of a row of `runs` that failed and is not counted to a problem. That of a deleted log is not looked for.
+/// The condition that a row of `runs` failed and is not counted to a problem. Runs whose log was deleted are excluded.
 pub(crate) const LACKS_A_PROBLEM: &str = concat!(
     has_failed!(),
     " AND final_since IS NOT NULL AND (records > 0 OR log_epoch = 0)
       AND NOT EXISTS (SELECT 1 FROM problem_runs p WHERE p.run_id = runs.id AND p.log_epoch = runs.log_epoch)"
 );
 
-/// What a run has failed of, as analysis finds it.
+/// The problem of a failed run, as determined by analysis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewProblem {
-    /// The same for the same root cause in the same workspace.
+    /// The id, which is the same for the same root cause in the same workspace.
     pub id: String,
     /// The root cause in one line, with values masked.
     pub title: String,
-    /// The same as the log of the run says it, with its values; absent if neither the log nor the engine names a cause.
+    /// The root cause with its values, as in the log of the run; absent if neither the log nor the engine reports a
+    /// cause.
     pub headline: Option<String>,
 }
 
@@ -68,17 +69,17 @@ pub struct ProblemFilter {
     pub text: Option<String>,
     /// Problems whose id begins with this text.
     pub id_prefix: Option<String>,
-    /// Problems seen since then.
+    /// Problems seen since this time.
     pub seen_since: Option<Timestamp>,
-    /// Problems that the archive has learned of since then, by a run that it has also learned of since then.
+    /// Problems first recorded in the archive since this time, by a run also recorded since this time.
     pub new_since: Option<Timestamp>,
-    /// Problems of which the archive has learned since then that they came back.
+    /// Problems recorded as recurred since this time.
     pub back_since: Option<Timestamp>,
     /// The order.
     pub order: ProblemOrder,
-    /// Most problems to return.
+    /// Maximum number of problems to return.
     pub limit: u64,
-    /// How many problems to skip.
+    /// Number of problems to skip.
     pub offset: u64,
 }
 
@@ -430,8 +431,8 @@ impl ListRow {
     }
 }
 
-/// Makes the problem of a run that has just ended due to be looked for: nothing else does, if its log is sealed already or
-/// if it has none. One that has none waits until it would be sealed if records came.
+/// Makes the analysis of a run that has just ended due: nothing else does so if its log is already sealed or if it has
+/// no log. A run without a log waits until the time at which its log would be sealed.
 pub(crate) async fn look_for(connection: &mut Connection, run_id: RunId, now: i64, settled_at: i64) -> Result<()> {
     sqlx::query(AssertSqlSafe(format!(
         "UPDATE runs SET summarize_at = CASE WHEN records > 0 THEN $2 ELSE $3 END
@@ -632,7 +633,8 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// Counts the run to one problem instead of the other, and decides whether that comes back with it.
+    /// Counts the run to its new problem instead of the previous one, and determines whether the new problem recurs
+    /// with it.
     fn count(&self, problems: &mut BTreeMap<String, CountedRow>, now: Timestamp) -> Result<()> {
         let from = self.run.counted_to.as_ref().and_then(|from| problems.get_mut(from));
         let before = from.map(|from| {
@@ -663,7 +665,7 @@ impl Change<'_> {
             ProblemState::Muted => problem.muted_until,
             ProblemState::Resolved => problem.state_at,
         };
-        // A run that ended before, and is only archived now, says nothing of what is now.
+        // A run that ended earlier and is only archived now does not reopen the problem.
         if closed_until.is_some_and(|until| ended_at > until) {
             problem.state = ProblemState::Open.as_str().to_owned();
             problem.state_at = Some(now.as_millis());

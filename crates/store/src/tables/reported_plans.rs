@@ -48,14 +48,14 @@ pub struct ClaimedPlan {
     pub attempts: i64,
 }
 
-/// What became of a plan execution of an upstream.
+/// The state of a plan execution of an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlanState {
     /// It has not ended, or is fetched once more: at this time.
     Running(Timestamp),
     /// It has ended.
     Landed,
-    /// The upstream lists it, but has no details of it any more.
+    /// The upstream lists it, but no longer has its details.
     Missing,
 }
 
@@ -80,7 +80,7 @@ pub struct PlanCollectionMetrics {
 /// A plan execution and its workspace.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredPlan {
-    /// What the upstream says of it.
+    /// The report of the upstream.
     pub report: PlanReport,
     /// Its workspace, if it is known.
     pub workspace_id: Option<WorkspaceId>,
@@ -438,7 +438,7 @@ impl Plans {
         let Some((report, workspace_id, plan_name)) = row else { return Ok(None) };
         let undecodable = |_| Error::corrupt(format!("the report of plan execution {execution_id} does not decode"));
         let mut report: PlanReport = serde_json::from_str(&report).map_err(undecodable)?;
-        // A plan that was deleted since has no name any more.
+        // The report of a plan that was deleted since has no name.
         report.plan_name = report.plan_name.or(plan_name);
         Ok(Some(StoredPlan { report, workspace_id: workspace_id.as_deref().and_then(|id| id.parse().ok()) }))
     }
@@ -523,8 +523,8 @@ impl Plans {
         Ok(rows.into_iter().map(FailedRow::into_plan).collect())
     }
 
-    /// Returns at most `limit` plans, behind another one, that last started between these times, with their last
-    /// execution, if that is over.
+    /// Returns at most `limit` plans, after another one, that last started between these times, with their last
+    /// execution if it has ended.
     pub async fn last_started_between(
         &self,
         (from, to): (Timestamp, Timestamp),
@@ -589,7 +589,7 @@ impl Plans {
         Ok(starts.into_iter().map(Timestamp::clamped).collect())
     }
 
-    /// What is wrong with a stored report; `None` if it is as it was written.
+    /// Returns a description of the damage to a stored report; `None` if it is undamaged.
     pub(crate) async fn find_damage(&self, execution_id: &str) -> Result<Option<String>> {
         let row: Option<(String, String)> =
             sqlx::query_as("SELECT report, sha256 FROM reported_plans WHERE execution_id = $1")

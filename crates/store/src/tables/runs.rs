@@ -40,7 +40,7 @@ pub struct RunFilter {
     pub id_prefix: Option<String>,
     /// Runs with one of these statuses; with any, if there are none.
     pub statuses: Vec<RunStatus>,
-    /// Runs that have ended, but whose log is still to come from their upstream, count as executing.
+    /// True if runs that have ended, but whose logs are still to be collected from their upstream, count as executing.
     pub ends_with_log: bool,
     /// Runs that were active at some time in this range.
     pub overlapping: TimeRange,
@@ -249,7 +249,7 @@ pub(crate) async fn finish_in(core: &Core, connection: &mut Connection, id: RunI
     let finished_at = finish.finish_timestamp.or(run.finished_at).unwrap_or(now);
     run.finished_at = Some(finished_at);
     if finish.status != RunStatus::DeployFailed {
-        // Nothing tells when it began. A run that has ended has a start; only one that was not deployed has none.
+        // The start is unknown. A run that has ended must have a start; only a run that was not deployed has none.
         run.started_at = run.started_at.or(Some(run.triggered_at.min(finished_at)));
     }
     let run = with_end(run, finish);
@@ -259,7 +259,8 @@ pub(crate) async fn finish_in(core: &Core, connection: &mut Connection, id: RunI
         .bind(now.plus_millis(core.settings().settle_ms).as_millis())
         .execute(&mut *connection)
         .await?;
-    // Sinks that have examined later runs, as when the clock of this node is behind, examine them again from this one on.
+    // Sinks that have already examined later runs, for example because the clock of this node is behind, examine runs
+    // again from this one on.
     sqlx::query("UPDATE sinks SET offered_until = $1 - 1, offered_run = '' WHERE offered_until >= $1")
         .bind(run.final_since.map_or(i64::MAX, Timestamp::as_millis))
         .execute(&mut *connection)
@@ -269,8 +270,8 @@ pub(crate) async fn finish_in(core: &Core, connection: &mut Connection, id: RunI
     Ok(run)
 }
 
-/// Starts or changes a run as an upstream describes it, in a transaction. A run that it says has ended has its status, and is
-/// not final before its log has landed. False if the run belongs to another task.
+/// Starts or changes a run as an upstream describes it, in a transaction. A run that is reported as ended gets the
+/// reported status, and is not final before its log has landed. Returns false if the run belongs to another task.
 pub(crate) async fn report_in(
     core: &Core,
     connection: &mut Connection,
@@ -407,20 +408,20 @@ fn merge_start(mut run: Run, start: &StartRun, now: Timestamp) -> Run {
     run
 }
 
-/// The parts of a list of runs: an index finds what was asked for in a span of time, and another one the few runs that
-/// last long, but none what overlaps a span of time.
+/// The parts of a list of runs: one index selects the runs triggered in a range of time, and another one the few runs
+/// of long duration, but no index selects the runs that overlap a range of time.
 #[derive(Clone, Copy)]
 pub(crate) enum ListPart {
-    /// Those that were asked for in the window.
+    /// Runs that were triggered in the range.
     AskedFor,
-    /// Those that were asked for in the hour before it, and went on when it began.
+    /// Runs that were triggered in the hour before the range, and were active at its start.
     Before,
-    /// Those that were asked for earlier, and did so.
+    /// Runs that were triggered earlier, and were active at the start of the range.
     LongBefore,
 }
 
-/// The parts of the list of a filter. Each has an index that finds it, and in the order of the list one comes after the
-/// other.
+/// The parts of the list of a filter. Each part has an index, and in the order of the list the parts follow one
+/// another.
 pub(crate) fn parts_of(filter: &RunFilter) -> &'static [ListPart] {
     match filter.overlapping.start {
         Some(_) => &[ListPart::AskedFor, ListPart::Before, ListPart::LongBefore],
@@ -436,11 +437,11 @@ const CLOCK_DIFFERENCE_MS_MAX: i64 = 5 * 60_000;
 /// When a run ended, as the indexes have it.
 const ENDED: &str = "COALESCE(finished_at, 9223372036854775807)";
 
-/// A final run without an end time was rejected before it began: it is where it was asked for.
+/// A final run without an end time was rejected before it started: it counts only at its trigger time.
 const HAS_AN_END: &str = "(finished_at IS NOT NULL OR final_since IS NULL)";
 
 fn push_statuses(query: &mut Sql, filter: &RunFilter) {
-    /// A run that has ended, but whose log is still to come.
+    /// A run that has ended, but whose log is still to be collected.
     const AWAITS_LOG: &str = "(final_since IS NULL AND status NOT IN ('dispatching', 'executing'))";
 
     let statuses = filter.statuses.iter().map(|status| status.as_str());
@@ -472,7 +473,8 @@ pub(crate) fn push_run_filter(query: &mut Sql, filter: &RunFilter, part: ListPar
         query.push(")");
     }
     if let Some(prefix) = &filter.id_prefix {
-        // Whatever a collation ignores, an ID with the prefix is in this range, and `substr` looks at each character.
+        // An ID with the prefix is in this range regardless of the characters that a collation ignores; `substr`
+        // compares each character.
         query.push(" AND id >= ").push_bind(prefix.clone()).push(" AND id < ").push_bind(format!("{prefix}g"));
         query.push(format!(" AND substr(id, 1, {}) = ", prefix.len())).push_bind(prefix.clone());
     }

@@ -1,6 +1,6 @@
 //! Sessions of browsers.
 //!
-//! A session stands for the token that it was opened with and is never valid for longer: revoking the token, or the
+//! A session is bound to the token that it was opened with and is never valid for longer: revoking the token, or the
 //! key that signed it, ends the session. Sessions of users who sign in with an identity provider are opened in
 //! `identities.rs`.
 
@@ -31,11 +31,11 @@ pub struct Session {
     pub key_id: Option<String>,
     /// When it expires.
     pub expires_at: Timestamp,
-    /// What it keeps of a sign-in with an identity provider; `None` if it was opened with a token.
+    /// Data of the sign-in with an identity provider; `None` if the session was opened with a token.
     pub provider: Option<ProviderSession>,
 }
 
-/// What a session keeps of a sign-in with an identity provider.
+/// The data of a sign-in with an identity provider that a session keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProviderSession {
     /// The provider.

@@ -40,7 +40,7 @@ impl SigningKeys {
         if !known.is_empty() {
             return Ok(known);
         }
-        // Two nodes that begin at once make one key: the number is taken by the first of them.
+        // If two nodes start at the same time, only one key is created: the first node takes the number.
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;

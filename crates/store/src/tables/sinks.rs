@@ -188,8 +188,8 @@ impl Deliveries {
         };
         let settle_ms = self.core.settings().settle_ms;
         let now = self.core.now().as_millis();
-        // Runs may still end in the minutes before: on a node whose clock is behind, or in a transaction that took long.
-        // Those minutes are examined again. If the clock of this node is ahead, that of the catalog counts.
+        // Runs may still end in the minutes before: on a node whose clock is behind, or in a transaction that took
+        // long. Those minutes are examined again. If the clock of this node is ahead, the clock of the catalog is used.
         let certain =
             now.min(self.core.catalog_now().await?.as_millis()) - settle_ms - limits::FINISHED_RUNS_LOOKBACK_MS;
         let (mut stored, mut due) = (cursor.clone(), 0);
@@ -229,8 +229,8 @@ impl Deliveries {
         }
     }
 
-    /// Makes deliveries of runs due, and moves the position up to which runs were examined, in one transaction. False if
-    /// the position is not as before any more: it was set back, or another node has moved it. It stays then.
+    /// Makes deliveries of runs due, and moves the position up to which runs were examined, in one transaction. Returns
+    /// false, without a change, if the position has changed: it was set back, or another node has moved it.
     async fn enqueue(
         &self,
         sink: &str,
@@ -249,7 +249,7 @@ impl Deliveries {
                     for (index, (run, final_since)) in runs.iter().enumerate() {
                         inserting.push(if index == 0 { "(" } else { ", (" }).push_bind(run.run_id.to_string());
                         inserting.push_next(sink.to_owned()).push(", 'due'").push_next(*final_since);
-                        // A sink is not behind with what ended before it was offered.
+                        // The lag of a sink does not include the time before a run was offered to it.
                         inserting.push_next((final_since + settle_ms).min(now)).push_next(now).push(")");
                     }
                     inserting.push(" ON CONFLICT (run_id, sink) DO NOTHING");
@@ -284,8 +284,7 @@ impl Deliveries {
         Ok(())
     }
 
-    /// Makes everything that a sink refused or failed to accept due at once, whole runs and single records. Returns
-    /// how many runs.
+    /// Makes all runs and records that a sink refused or failed to accept due immediately. Returns the number of runs.
     ///
     /// Records are not sent again if the sink only said how many of a batch it refused, because it has most of them;
     /// [`retry_uncertain`](Self::retry_uncertain) includes them.
@@ -365,8 +364,7 @@ impl Deliveries {
             .await
     }
 
-    /// Returns the deliveries to a sink, those finished last first; those that never were come last. `NotFound`: no such
-    /// sink.
+    /// Returns the deliveries to a sink, the last finished first and the never finished last. `NotFound`: no such sink.
     pub async fn recent(&self, sink: &str, limit: u64, offset: u64) -> Result<(Vec<RecentDelivery>, u64)> {
         self.check_sink(sink).await?;
         let rows = sqlx::query_as(
@@ -499,7 +497,7 @@ impl Deliveries {
                 "done" => sink.done = runs,
                 "dead" => sink.dead = runs,
                 _ => {
-                    // What has yet to settle has been due for no time.
+                    // Deliveries that have yet to settle have no lag.
                     let (now, failing) = (self.core.now().as_millis(), row.failing.saturating_as::<u64>());
                     let since = row.since.min(now);
                     (sink.due, sink.failing, sink.due_since) = (runs, failing, Some(since));

@@ -177,8 +177,8 @@ impl Summaries {
 
     /// Claims logs whose summary is due: a few large ones or many small ones; none when no summary is due.
     ///
-    /// What became due last comes first: somebody waits for the run that has just failed, and not for a backlog, such as
-    /// that of an upgrade.
+    /// The summaries that became due last are claimed first: a run that has just failed is more urgent than a backlog,
+    /// such as that of an upgrade.
     pub async fn claim_due(&self, version: u32) -> Result<Vec<ClaimedSummary>> {
         loop {
             let due = self.list_due().await?;
@@ -247,8 +247,8 @@ impl Summaries {
         Ok(skipping.build_query().execute(self.core.catalog().write()).await?.rows_affected())
     }
 
-    /// Stores summaries, replacing earlier ones, and counts failed runs to their problems. The summary of a log that has
-    /// changed meanwhile is not stored, and stays due.
+    /// Stores summaries, replacing earlier ones, and counts failed runs to their problems. The summary of a log that
+    /// has changed in the meantime is not stored, and stays due.
     pub async fn save_all(&self, summaries: &[NewSummary]) -> Result<()> {
         if summaries.is_empty() {
             return Ok(());
@@ -318,7 +318,7 @@ impl Summaries {
         let epoch = run.log_state().log_epoch.saturating_as::<u64>();
         let run = run.into_run()?;
         let log = LogVersion { epoch, records: run.records };
-        // What is left of a log that was deleted since says nothing of this one.
+        // A summary of a log that was deleted since does not apply to the current log.
         let kept = kept.map(SummaryRow::into_stored).transpose()?.filter(|kept| kept.log.epoch == epoch);
         let absence = absence_of(&self.core, &run).await?;
         Ok(Some(LogSummary { run, log, seal_at: seal_at.map(instant).transpose()?, summary: kept, absence }))
@@ -351,7 +351,7 @@ async fn save<'s>(
 ) -> Result<Option<ProblemRun<'s>>> {
     let ClaimedSummary { run_id, log, .. } = summary.of;
     let id = run_id.to_string();
-    // A run that has failed since it was claimed stays due, so that its problem is looked for.
+    // A run that has failed since it was claimed stays due, so that its problem is determined.
     let settled = sqlx::query(concat!(
         "UPDATE runs SET summarize_claimed_until = 0,
                 summarize_at = CASE WHEN $4 = 0 AND final_since IS NOT NULL AND ",

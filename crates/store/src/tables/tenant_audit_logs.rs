@@ -1,7 +1,7 @@
-//! The audit logs of tenants: what upstreams say that people and programs did in them, and how far that is collected.
+//! The audit logs of tenants: the actions of users and programs as reported by upstreams, and the progress of the
+//! collection.
 //!
-//! Entries are stored once, by their ID, whatever was stored before. Not to be confused with the audit log of this archive
-//! (`audit`).
+//! An entry is stored once, identified by its ID. Not to be confused with the audit log of this archive (`audit`).
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -57,13 +57,13 @@ pub struct StoredTenantAuditLog {
     pub id: String,
     /// Its number, in the order in which entries were stored.
     pub sequence: u64,
-    /// The upstream that it comes from.
+    /// The upstream that reported it.
     pub upstream: String,
-    /// When it was registered or, if it does not say that, when it was stored.
+    /// When it was registered or, if that is absent, when it was stored.
     pub time: Timestamp,
     /// When it was stored.
     pub stored_at: Timestamp,
-    /// What it says.
+    /// The fields of the entry.
     pub fields: TenantAuditFields,
     /// The entry to the letter, as JSON.
     pub body: Box<RawValue>,
@@ -74,9 +74,9 @@ pub struct StoredTenantAuditLog {
 pub struct ClaimedAuditLogs {
     /// The upstream.
     pub upstream: String,
-    /// Every entry before this time is stored, but those that come late; `None` if nothing was collected.
+    /// All entries before this time are stored, except late ones; `None` if nothing was collected.
     pub listed_until: Option<Timestamp>,
-    /// When entries that come late were last looked for.
+    /// When late entries were last searched for.
     pub looked_back_at: Option<Timestamp>,
     claim: String,
 }
@@ -85,7 +85,7 @@ pub struct ClaimedAuditLogs {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditLogCollection {
-    /// Every entry before this time is stored, but those that come late. Unit: epoch milliseconds.
+    /// All entries before this time are stored, except late ones. Unit: epoch milliseconds.
     pub listed_until: Option<i64>,
     /// Number of stored entries.
     pub entries: u64,
@@ -127,7 +127,7 @@ impl TenantAuditLogs {
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;
-                // This row stays locked until the end: whoever stores next reads what is stored here.
+                // The row stays locked until the transaction ends: the next writer reads the entries stored here.
                 let most = entries.len().saturating_as::<i64>();
                 let mut sequence: i64 = sqlx::query_scalar(
                     "UPDATE tenant_audit_sequence SET next = next + $1 WHERE name = 'entries' RETURNING next - $1",
@@ -303,8 +303,8 @@ impl TenantAuditLogs {
         check_claim(done.rows_affected(), &claimed.upstream)
     }
 
-    /// Ends a round: gives up the lease, and records whether entries that come late were looked for, and why the round
-    /// failed or was incomplete.
+    /// Ends a round: releases the lease, and records whether late entries were searched for, and why the round failed
+    /// or was incomplete.
     pub async fn release(
         &self,
         claimed: &ClaimedAuditLogs,

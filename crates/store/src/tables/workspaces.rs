@@ -134,7 +134,7 @@ impl Workspaces {
         if is_made {
             return Ok(workspace);
         }
-        // Its name is another's, or somebody else made it at this moment.
+        // Another workspace has the name, or a concurrent call created the workspace.
         match self.get(workspace.id).await? {
             Some(workspace) => same_workspace(workspace, new),
             None => Err(name_is_taken("workspace", &new.name)),
@@ -190,7 +190,7 @@ impl Workspaces {
         if is_made {
             return Ok(task);
         }
-        // Somebody else made it at this moment.
+        // A concurrent call created it.
         match self.task(task.id).await? {
             Some(task) => same_task(task, new),
             None => Err(Error::conflict("a task with this ID was created and deleted concurrently: try again")),
@@ -366,9 +366,9 @@ impl Workspaces {
                 Some(environment) => Ok(environment),
                 None => {
                     let new = NewEnvironment { id: None, name: "default".to_owned(), description: None };
-                    // What is written down is the workspace that it is made for.
+                    // Only the creation of the workspace is audited, not that of its environment.
                     match Self::new(&self.core.without_audit()).create_environment(&new).await {
-                        // Somebody else made it at this moment.
+                        // A concurrent call created it.
                         Err(error) if error.kind() == ErrorKind::Conflict => {
                             let known = self.environments().await?;
                             known.into_iter().find(|environment| environment.is_default).ok_or(error)
