@@ -283,7 +283,7 @@ impl Scene {
         self.run_with(number, &[&["--started-at", started.trim()], &finish[..]].concat(), &json!({}))
     }
 
-    /// The alerts so far: their kind, run or task, and text.
+    /// Returns the alerts so far: their kind, run or task, and text.
     fn told(&self) -> Vec<(String, String, String)> {
         let text = |body: &Value, name: &str| body[name].as_str().unwrap_or_default().to_owned();
         let bodies = self.hook.told().into_iter().map(|told| told.json());
@@ -453,7 +453,7 @@ fn alerts_of_a_muted_rule_are_recorded_and_never_sent() {
     assert_eq!(told(), 1);
 }
 
-/// Whoever is on call has neither the settings nor the files of the archive.
+/// Users on call have neither the settings nor the files of the archive.
 #[test]
 fn rules_are_listed_and_muted_through_the_service() {
     let scene = Scene::new();
@@ -725,7 +725,7 @@ fn one_alert_is_sent_for_each_new_problem_and_each_that_came_back() {
         assert!(mail.contains(said), "{said:?} is not in {mail}");
     }
 
-    // What a person does is done at the service of the archive that collects.
+    // Changes by users are made at the service of the collecting archive.
     let folder = scene.upstream.folder().join("collected");
     let set = |arguments: &[&str]| {
         Service::start_on(&folder, &["--settle", "0s"]).succeed(&[&["problems"], arguments].concat())

@@ -134,7 +134,7 @@ fn a_copy_holds_the_same_and_brings_only_what_is_new() {
     assert_eq!(service.succeed(&["fetch", RUNS[1], "--settle", "0s", "-o", "-"]).lines().count(), 3);
 }
 
-/// What a killed process leaves of a file that it writes is in no list of objects, and stayed for ever.
+/// Unfinished files of a killed process are not listed as objects, and were never removed.
 #[test]
 fn leftovers_of_a_killed_process_are_swept_and_files_in_progress_kept() {
     let (folder, _) = archive();
@@ -579,7 +579,7 @@ fn the_files_of_an_archive_are_for_their_owner_only_whatever_the_umask_is() {
         );
         bash(&lines, folder.path());
         assert_eq!(open_to_others(&folder.path().join("runlog-data")), "", "umask {umask}");
-        // What the user asked for has the permissions that the user expects.
+        // Files that the user requested have the usual permissions.
         let mode = |name: &str| std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
         let expected = 0o777 & !u32::from_str_radix(umask, 8).unwrap();
         let delivered = format!("out/a/{}-0001.ndjson", RUNS[0]);

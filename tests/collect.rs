@@ -108,7 +108,7 @@ fn fetched(folder: &Path, run: &str) -> String {
     log
 }
 
-/// What a service answers to a request with a token.
+/// Returns the response of a service to a request with a token.
 fn answer_of(service: &Service, method: &str, path: &str, body: &str) -> Value {
     let header = format!("Authorization: Bearer {}", service.token);
     let output = Command::new("curl")
@@ -554,7 +554,7 @@ fn a_collector_stops_on_request_while_its_upstream_is_unavailable() {
     assert!(collector.wait().unwrap().success());
 }
 
-/// A service that plays Talend Cloud: what it answers at each path, and nothing else.
+/// A fake of Talend Cloud: the response at each path, and nothing else.
 struct FakeCloud {
     url: String,
 }
@@ -809,7 +809,7 @@ fn everything(service: &Service) -> Vec<(&'static str, Vec<String>)> {
     tables.iter().map(rows_of).collect()
 }
 
-/// Runs with everything that an engine can say of them.
+/// Runs with every field that an engine can report.
 #[allow(clippy::disallowed_methods, reason = "a collector lists what happened in the last day")]
 fn push_everything(service: &Service, task: &str) {
     let ago = |seconds: u64| {
@@ -993,7 +993,7 @@ fn a_collector_that_is_killed_after_a_page_of_audit_logs_stores_each_entry_once(
         let mut collect = runlog(&["collect", "--once"]);
         collect.current_dir(folder.path()).env("UPSTREAM_TOKEN", "t").env("FAILPOINTS", format!("{place}=abort:0"));
         assert!(!collect.output().unwrap().status.success(), "{place}");
-        // Nobody waits for two minutes until the lease ends.
+        // The lease is ended directly, instead of waiting two minutes.
         let ending = "import sqlite3\ncatalog = sqlite3.connect('runlog-data/catalog.sqlite', timeout=60)\n\
                       catalog.execute('UPDATE collected_audit_logs SET claimed_until = 0')\ncatalog.commit()";
         let ended = Command::new("python3").args(["-c", ending]).current_dir(folder.path()).status().unwrap();

@@ -140,7 +140,7 @@ fn logs_are_stored_in_the_runs_of_their_paths_while_they_are_written() {
     );
     wait(|| (stage.status(RUN) == "execution_failed").then_some(()));
     wait(|| (stage.status(OTHER) == "execution_successful").then_some(()));
-    // What comes after the end is stored as well.
+    // Records after the end are stored as well.
     append(&other, "{\"timestamp\":\"2026-11-29T10:00:09Z\",\"message\":\"late\"}\n");
     assert_eq!(stage.wait_for(OTHER, 2), ["json", "late"]);
 }
@@ -153,7 +153,7 @@ fn rotated_and_truncated_files_are_read_to_their_end() {
     let pusher = stage.push(&[]);
     stage.wait_for(RUN, 2);
     drop(pusher);
-    // Renamed, and a new file in its place, while nobody looked.
+    // The file is renamed and replaced by a new one while no pusher runs.
     append(&log, &line(2));
     fs::rename(&log, log.with_extension("log.1")).unwrap();
     append(&log, &line(3));
@@ -185,7 +185,7 @@ fn rotation_does_not_end_a_run() {
     }
     logs.iter().for_each(|log| fs::rename(log, log.with_extension("log.1")).unwrap());
     append(&logs[0], &line(1));
-    // The other file comes a while later.
+    // The other file appears a while later.
     stage.wait_for(RUN, 2);
     std::thread::sleep(Duration::from_secs(1));
     append(&logs[1], &line(1));
@@ -215,7 +215,7 @@ fn a_run_whose_file_is_gone_ends_after_a_while_unless_its_folder_is_away() {
         assert_eq!(stage.status(run), "executing");
     }
     drop(pusher);
-    // The folder cannot be looked into.
+    // The folder cannot be read.
     let (folder, aside) = (stage.logs.join(&stage.task), stage.logs.join("aside"));
     fs::rename(&folder, &aside).unwrap();
     append(&folder, "no folder\n");
@@ -281,7 +281,7 @@ fn a_file_that_is_renamed_to_a_name_of_the_pattern_is_stored_once() {
     append(&second, &line(3));
     stage.wait_for(RUN, 4);
     wait(|| (stage.status(RUN) == "execution_successful").then_some(()));
-    // Nor again later, when the files are renamed while nobody looks.
+    // Nor later, when the files are renamed while no pusher runs.
     drop(pusher);
     fs::remove_file(&second).unwrap();
     fs::rename(&first, &second).unwrap();
@@ -410,7 +410,7 @@ fn repeated_kills_lose_and_duplicate_no_line() {
 fn push_waits_while_the_service_is_unavailable_and_resumes() {
     let stage = stage();
     append(&stage.log(RUN), &(0..100).map(line).collect::<String>());
-    // Nobody listens there.
+    // There is no listener.
     let pusher = stage.push_to("http://127.0.0.1:9", &[]);
     wait(|| pusher.said.lock().unwrap().contains("trying again in").then_some(()));
     drop(pusher);

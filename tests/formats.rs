@@ -25,7 +25,7 @@ fn push(service: &Service, task: &str, arguments: &[&str]) -> Output {
     service.runlog(&[&["push", "--task", task, "--json"], arguments].concat()).output().unwrap()
 }
 
-/// Pushes a file; returns the ID of its run and what was told on standard error.
+/// Pushes a file; returns the ID of its run and standard error.
 #[track_caller]
 fn pushed(service: &Service, task: &str, arguments: &[&str]) -> (String, String) {
     let output = push(service, task, arguments);
@@ -252,7 +252,7 @@ fn what_a_running_job_logs_is_stored_while_it_runs() {
     assert_eq!(messages, ["one", "two\n\tat x.Y.z", "three"]);
 }
 
-/// A way to a service that is open or not: while it is not, connections are closed.
+/// A proxy to a service, which closes all connections while it is disabled.
 fn way_to(service: &Service) -> (String, Arc<AtomicBool>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -269,7 +269,7 @@ fn way_to(service: &Service) -> (String, Arc<AtomicBool>) {
     (url, is_open)
 }
 
-/// A job whose output was pushed was ended by a service that was away for a minute and a half, and stood still before that.
+/// A job whose output was pushed was blocked by an unavailable service, and ended after a minute and a half.
 #[test]
 fn an_unavailable_service_does_not_block_the_job_and_nothing_is_lost() {
     let (service, task) = service();
@@ -290,7 +290,7 @@ fn an_unavailable_service_does_not_block_the_job_and_nothing_is_lost() {
         assert!(said.read_line(&mut notes).unwrap() > 0, "{notes}");
     }
     is_open.store(true, Ordering::SeqCst);
-    // The service is given up after the end of the log only.
+    // The command gives the service up only after the end of the log.
     while !notes.contains("the service is available again") {
         assert!(said.read_line(&mut notes).unwrap() > 0, "{notes}");
     }

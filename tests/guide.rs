@@ -1,4 +1,4 @@
-//! The two scenarios of the vendor's guide, using only curl and jq: the pages in the order received are the exact log,
+//! The two scenarios of the vendor's guide, with curl and jq only: the pages in the order received are the exact log,
 //! newest first.
 
 use serde_json::{Value, json};

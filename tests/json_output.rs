@@ -1,4 +1,4 @@
-//! What commands print with `--json` is what docs/json.md says.
+//! The output of commands with `--json` matches docs/json.md.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -42,7 +42,7 @@ fn sections() -> (&'static str, std::str::Split<'static, &'static str>) {
     (api, own.split("\n## "))
 }
 
-/// What the page says of a command: its form, and its schema.
+/// Returns the documented form and schema of the output of a command.
 fn documented(command: &str) -> (Form, Value) {
     let (api, mut own) = sections();
     if let Some(row) = rows(api).into_iter().find(|row| code(row[0]).0 == command) {
@@ -335,7 +335,7 @@ fn collected(upstream: &Service, outputs: &mut Outputs) {
         let mut command_line = runlog(&[arguments, &["--json"]].concat());
         command_line.current_dir(folder.path()).env("UPSTREAM_TOKEN", &upstream.token);
         let output = command_line.output().unwrap();
-        // Some report problems with their exit code: nobody answers the webhook.
+        // Some report problems with their exit code, because the webhook has no listener.
         assert!(!output.stdout.is_empty(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
         outputs.check(command, &String::from_utf8(output.stdout).unwrap());
     };

@@ -84,7 +84,7 @@ fn a_token_that_the_service_does_not_accept_is_not_kept() {
         assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
         assert!(!machine.profile("default").exists());
     }
-    // Nobody listens here.
+    // There is no listener.
     assert_eq!(machine.login(&["http://127.0.0.1:1"], &service.token).status.code(), Some(5));
     assert!(!machine.profile("default").exists());
     // A token is no argument.

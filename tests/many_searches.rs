@@ -93,8 +93,8 @@ fn hundreds_of_rare_searches_delay_no_other_request() {
     assert_eq!(ask(&service, "/runlog/v1/search?q=zebra").0, 200);
 }
 
-/// Once, the system reset some of the connections that came at one moment while the service was busy: more than 128 waited
-/// to be accepted, and it kept nothing of the others.
+/// Once, the system reset some of the connections that came at one moment while the service was busy: more than 128
+/// waited to be accepted, and it dropped the others.
 #[test]
 fn connections_wait_while_the_service_is_busy() {
     let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();

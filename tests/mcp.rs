@@ -133,7 +133,7 @@ impl Answer {
         self
     }
 
-    /// The cursor to go on with.
+    /// Returns the cursor of the next page.
     fn cursor(&self) -> Option<&str> {
         self.text.split_once("cursor \"")?.1.split('"').next()
     }
@@ -207,7 +207,7 @@ fn tools_and_resources_are_listed_and_only_read() {
     let uris: Vec<_> = templates.as_array().unwrap().iter().map(|it| it["uriTemplate"].as_str().unwrap()).collect();
     let expected = ["runlog://runs/{run_id}", "runlog://runs/{run_id}/report", "runlog://runs/{run_id}/log/{line}"];
     assert_eq!(uris, expected);
-    // To choose from: the latest runs that failed, of those that the caller may see.
+    // The resources are the latest failed runs that the caller may view.
     let listed = client.ask("resources/list", &json!({}))["result"]["resources"].clone();
     let listed: Vec<_> = listed.as_array().unwrap().iter().map(|it| (&it["uri"], &it["title"])).collect();
     assert_eq!(listed.len(), 1, "{listed:?}");
@@ -421,7 +421,7 @@ fn errors_say_what_to_do_next() {
             answer.has(&["Error: ", words]);
         }
     }
-    // What is wrong is quoted, but not at any length.
+    // Errors quote the invalid input only up to a maximum length.
     let long = client.call("find_runs", &json!({"x".repeat(100_000): 1}));
     assert!(long.is_error && long.text.len() < 2_000, "{} bytes", long.text.len());
     let mut stranger = stage.over_service("rlp_wrong");

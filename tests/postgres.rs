@@ -194,8 +194,8 @@ fn a_pooler_that_does_not_keep_sessions_is_named() {
     assert!(told.contains("pool_mode = session"), "{told}");
 }
 
-/// Whoever waited for a connection when the node was suspended got 503 when it went on, because a timeout had passed in
-/// which no connection could become free.
+/// Calls that waited for a connection when the node was suspended failed with 503 when it continued, because their
+/// timeout had passed meanwhile.
 #[test]
 fn a_node_that_was_suspended_answers_those_that_waited_for_a_connection() {
     const CONNECTIONS: usize = 16;

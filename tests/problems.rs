@@ -1,4 +1,4 @@
-//! `runlog problems` with a service: what failed runs have in common, and what people make of it.
+//! `runlog problems` with a service: the root causes of failed runs, and the states and notes that users give them.
 
 use std::time::{Duration, Instant};
 

@@ -517,7 +517,7 @@ fn an_invalid_message_ends_only_its_session() {
         assert!(client.error().contains("08P01"), "{kind} {length}");
         let _ = client.stream.read_to_end(&mut Vec::new());
     }
-    // Connections that say nothing take no session from those that do.
+    // Idle connections do not occupy sessions.
     let silent: Vec<Client> = (0..50).map(|_| Client::connect(archive.port)).collect();
     let mut client = Client::signed_in(archive.port, "me", token);
     assert_eq!(client.ask("SELECT 1"), [["1"]]);
@@ -526,7 +526,7 @@ fn an_invalid_message_ends_only_its_session() {
     drop((client, silent));
 }
 
-/// A client that sends what it is told.
+/// A client that sends the messages of a test.
 struct Client {
     stream: TcpStream,
     /// The number and the secret of its session.

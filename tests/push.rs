@@ -183,7 +183,7 @@ fn status(service: &Service, task: &str, run: &str) -> String {
     run["executionStatus"].as_str().unwrap().to_owned()
 }
 
-/// After 13 refused pushes, a task had 13 runs that went on for ever.
+/// After 13 refused pushes, a task had 13 runs that never ended.
 #[test]
 fn a_log_that_is_refused_leaves_no_run_and_nothing_stored() {
     let (service, task) = service();
@@ -299,7 +299,7 @@ fn several_files_are_the_logs_of_as_many_runs() {
 fn an_interrupted_push_is_resumed_by_the_same_command() {
     let (service, task) = service();
     fs::write(service.folder().join("log"), ndjson()).unwrap();
-    // The service is gone when the log is to be sent.
+    // The service is unavailable when the log is sent.
     let away = service
         .runlog(&["push", RUN, "log", "--task", &task, "--retries", "0"])
         .env("RUNLOG_API_URL", "http://127.0.0.1:9")

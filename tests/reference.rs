@@ -8,7 +8,7 @@ use crate::support::{runlog, succeeded};
 /// Compares a page with what the program prints; `make reference` updates it instead.
 #[track_caller]
 fn check_page(name: &str, what: &str) {
-    // Neither the environment nor the terminal of whoever generates a page may show in it.
+    // A page must not depend on the environment or the terminal in which it is generated.
     let mut command = runlog(&["generate", what]);
     let expected = succeeded(command.env("RUNLOG_DATA", "/mine").env("COLUMNS", "40").output().unwrap());
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference").join(name);

@@ -196,7 +196,7 @@ fn a_match_is_shown_with_its_position_and_context() {
     assert_eq!(around, format!("{early}#4- disk two\n{trace}{after}"));
     assert_eq!(search(&["full", "-A", "1"]), format!("{trace}{after}"));
     assert_eq!(search(&["full", "-B", "1"]), format!("{early}#4- disk two\n{trace}"));
-    // What adjoins is one group, in the order of the log; groups are separated as by grep.
+    // Adjacent lines are one group, in the order of the log; groups are separated as by grep.
     let groups = search(&["job", "-C", "1"]);
     let place = |line: &str| line.split_once('#').map(|(_, rest)| rest.split(' ').next().unwrap().to_owned());
     let marks: Vec<String> = groups.lines().map(|line| place(line).unwrap_or_else(|| line.to_owned())).collect();

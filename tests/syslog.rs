@@ -1,4 +1,4 @@
-//! `[syslog]` of `runlog serve`: messages over TCP and UDP, which runs they belong to, and what becomes of the others.
+//! `[syslog]` of `runlog serve`: messages over TCP and UDP, the runs that they belong to, and messages without a run.
 
 use std::fs;
 use std::io::{Read, Write};

@@ -229,7 +229,7 @@ fn a_long_result_goes_through_the_pager_and_still_controls_nothing() {
     // A result that fits on the screen needs none.
     let fitting = shown(&service, &["runs", &task], &[("RUNLOG_PAGER", "sed s/^/paged:/"), ("LINES", "20")]);
     assert!(fitting.contains(RUN) && !fitting.contains("paged:"), "{fitting:?}");
-    // What cannot be started is no reason to show nothing, and neither is a pager that the user leaves.
+    // Output is also shown if the pager cannot be started or the user quits it.
     assert!(shown(&service, &["runs", &task], &[("RUNLOG_PAGER", "/no/such/pager"), ("LINES", "2")]).contains(RUN));
     let left = shown(&service, &["tail", RUN], &[("RUNLOG_PAGER", "true"), ("LINES", "2")]);
     assert!(!left.contains("panicked") && !left.contains("error"), "{left:?}");

@@ -27,7 +27,7 @@ use shuttle::{Config, MaxSteps, Runner};
 const ORDERS: usize = 500;
 /// Interruptions and the order in which tasks begin.
 const DEPTH: usize = 3;
-/// Steps of a test that waits for something that never comes.
+/// Number of steps after which a test counts as deadlocked.
 const STEPS_MAX: usize = 50_000;
 
 /// Runs a test under many orders.

@@ -1,4 +1,4 @@
-//! The pace of a client: whatever requests wait or are given up, each of the others has its turn, and none too early.
+//! The pace of a client: even if requests wait or are cancelled, each of the others gets its turn, and none too early.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;

@@ -1,7 +1,8 @@
 //! The primitives of the modules `sync` of the crates, under a scheduler that decides which task runs next.
 //!
-//! Locks and tasks are those of shuttle. What tasks wait for is that of tokio, as in the program; before each use of it, the
-//! scheduler may let another task run. A timeout may pass at any time, and a file may change between two looks at it.
+//! Locks and tasks are those of shuttle. What tasks wait for is that of tokio, as in the program; before each use of
+//! it, the scheduler may let another task run. A timeout may pass at any time, and a file may change between two
+//! accesses.
 
 use std::pin::pin;
 use std::sync::atomic::Ordering;

@@ -1,4 +1,4 @@
-//! Properties of what reads the bytes of others: each target takes any bytes and panics when a property does not hold.
+//! Properties of readers of untrusted bytes: each target accepts any bytes, and panics if a property does not hold.
 
 #![allow(clippy::unwrap_used, reason = "a target fails by a panic")]
 
@@ -40,7 +40,7 @@ pub const TARGETS: &[Target] = &[
     service::TARGET,
 ];
 
-/// Stands between the messages of an input.
+/// Separates the messages of an input.
 const SEPARATOR: char = '\u{1e}';
 
 /// The messages of an input.

@@ -4,7 +4,7 @@
 #[derive(Debug)]
 pub struct Mutator(u64);
 
-/// What readers treat specially.
+/// Tokens with a special meaning for readers.
 const TOKENS: [&[u8]; 30] = [
     b"\"",
     b"\\",

@@ -1,4 +1,4 @@
-//! Redaction: a text that was redacted has nothing left to redact, and a secret in a usual form is gone wherever it stands.
+//! Redaction: redaction of a redacted text changes nothing, and a secret in a usual form is removed wherever it occurs.
 
 use std::sync::LazyLock;
 

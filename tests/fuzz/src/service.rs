@@ -184,7 +184,7 @@ fn seeds() -> Vec<Vec<u8>> {
     cases().into_iter().map(|(_, seed)| seed).collect()
 }
 
-/// Seeds, with the status that each is answered with: one that is refused at the door tests nothing behind it.
+/// Seeds with their expected response status. Without it, a seed that is refused early would silently test nothing.
 fn cases() -> Vec<(u16, Vec<u8>)> {
     let record = RECORD;
     let event = format!(

@@ -1,4 +1,4 @@
-//! Problems: what failed runs have in common, and what people made of it, whatever happens to the logs.
+//! Problems: the root causes of failed runs, and the states and notes that users give them, independent of the logs.
 
 use arrow_array::cast::AsArray;
 use runlog_model::wire::admin::{NewTask, NewWorkspace};
