@@ -61,7 +61,7 @@ proptest! {
         let files: Vec<String> = pages.iter().map(|page| file(page)).collect();
 
         let (log, merged) = reconcile(&files, LogOrder::Time, memory, piece);
-        // Pages without two times do not tell their direction, unless others do.
+        // The direction of pages with a single time is unknown, unless other pages determine it.
         let tells = pages.iter().any(|page| page.first().map(|entry| entry.0) != page.last().map(|entry| entry.0));
         if newest_first || tells {
             prop_assert_eq!(&log, &by_time.iter().map(json).collect::<Vec<_>>());
@@ -265,7 +265,7 @@ fn a_page_in_utf_16_is_whole() {
     }
 }
 
-/// A flipped bit in a message stayed unseen, and was given as data.
+/// A flipped bit in a message was not detected, and the message was returned as valid data.
 #[test]
 fn a_flipped_bit_on_disk_is_detected() {
     let folder = tempfile::tempdir().unwrap();

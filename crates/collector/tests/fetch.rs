@@ -17,7 +17,7 @@ use runlog_model::{Clock, TimeRange, Timestamp};
 use serde_json::{Value, json};
 use support::{At, Cut, Fault, FileForm, SECRET, Script, Stage, expected, line, plain_log, status_fault};
 
-/// Plays a script that the client should get through, and checks that the log is whole.
+/// Runs a script from which the client should recover, and checks that the log is complete.
 #[track_caller]
 fn recovers(script: Script) -> impl Future<Output = Stage> {
     let log = script.log.clone();
@@ -31,7 +31,7 @@ fn recovers(script: Script) -> impl Future<Output = Stage> {
     }
 }
 
-/// Plays a script that no client gets through, and gives the error; nothing stands at the output then.
+/// Runs a script from which no client can recover, and returns the error; no output may exist then.
 async fn fails(stage: &Stage) -> (ErrorKind, String) {
     failure(stage, stage.fetch().await)
 }
@@ -639,7 +639,7 @@ async fn a_fetch_resumes_after_any_failure() {
         for number in 1..5 {
             let log = plain_log(45);
             let stage = Stage::set(Script::of(log.clone())).await;
-            // From the n-th request on, the endpoint is gone for good.
+            // From the n-th request on, the endpoint always fails.
             let gone = status_fault(StatusCode::FORBIDDEN, &[]);
             stage.change(|script| script.faults.extend((number..200).map(|number| (at, number, gone.clone()))));
             let broken = stage.fetch().await;
@@ -665,7 +665,7 @@ async fn a_folder_of_another_fetch_is_not_taken_for_this_one() {
     request.range.start = Some("2023-11-14T22:13:21Z".parse().unwrap());
     let error = stage.fetch_as(request).await.unwrap_err().to_string();
     assert!(error.contains("another range of time") && error.contains("remove it"), "{error}");
-    // A damaged note is no note: everything is fetched anew.
+    // A damaged checkpoint is ignored: everything is fetched again.
     std::fs::write(stage.folder.path().join("run.ndjson.runlog-part/checkpoint.ndjson"), "{").unwrap();
     stage.change(|script| script.faults.clear());
     assert_eq!(stage.fetch().await.unwrap().pages_kept, 0);

@@ -1,4 +1,4 @@
-//! Questions in SQL to an archive with two workspaces: a team's, and that of others.
+//! SQL queries on an archive with two workspaces: the team's, and another one.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 
@@ -419,7 +419,7 @@ async fn no_query_leads_to_another_workspace() {
     for query in queries {
         for readable in [vec![archive.team], Vec::new()] {
             let is_nobody = readable.is_empty();
-            // What cannot be asked says nothing either.
+            // Errors of refused queries reveal nothing either.
             let told = match archive.ask(&query, Some(readable)).await {
                 Ok(text) => text,
                 Err(error) => error.to_string(),
@@ -539,7 +539,7 @@ async fn large_queries_spill_to_files() {
     assert!(numbers.is_sorted());
 }
 
-/// Each query that gathers what it cannot put into files is refused, and takes nobody's memory.
+/// Each query whose intermediate results cannot spill to files is refused, and does not use the memory of others.
 #[tokio::test]
 async fn state_of_aggregates_counts_as_memory() {
     let archive = Archive::with(|settings| settings.memory_bytes = 32 << 20).await;

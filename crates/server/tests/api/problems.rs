@@ -1,4 +1,4 @@
-//! Problems: what failed runs of a workspace have in common, and what people make of it.
+//! Problems: the root causes of failed runs of a workspace, and the states and notes that users give them.
 
 use axum::http::Method;
 use runlog_model::wire::admin::NewTask;

@@ -1,4 +1,4 @@
-//! Questions whose groups, sorts and joins are larger than the memory that they may take.
+//! Queries whose groups, sorts and joins are larger than their memory limit.
 
 use super::*;
 

@@ -1,4 +1,5 @@
-//! Records dated far away, in an archive of today: no query fails for them, and none says anything wrong of them.
+//! Records dated far away, in an archive of today: no query fails because of them, and none returns a wrong result for
+//! them.
 
 use super::*;
 
