@@ -76,7 +76,7 @@ settle = "0s"
             assert self.process.wait(30) == 0, self.log.read_text()[-2000:]
 
     def end(self) -> None:
-        """Whatever came of the test."""
+        """Kills the process, whatever the outcome of the test."""
         if self.process.poll() is None:
             self.process.kill()
 

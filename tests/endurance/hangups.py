@@ -185,7 +185,7 @@ class Stage:
         return json.loads(answer)
 
     def entries(self, action: str) -> list[str]:
-        """What an action was done to, by the audit log."""
+        """Returns the subjects of an action in the audit log."""
         subjects, offset = [], 0
         while True:
             page = self.get(f"/runlog/v1/audit?limit=100&offset={offset}")
@@ -195,7 +195,7 @@ class Stage:
                 return subjects
 
     def unaudited(self) -> list[str]:
-        """What took effect and stands nowhere in the audit log."""
+        """Returns the changes that took effect without an entry in the audit log."""
         missing = []
         granted = " ".join(self.entries("grant rights"))
         for user in self.users:
@@ -260,7 +260,7 @@ def hang_ups(folder: Path, postgres: Postgres, bucket: Bucket, seconds: int, see
             worker.join(60)
             assert not worker.is_alive(), f"{type(worker).__name__} does not end"
         harness.stop(writers, truth)
-        # What the last clients set in motion comes to its end.
+        # The requests of the last clients are completed.
         time.sleep(3)
         total = harness.check(truth, services[0].port, stage.token)
         unaudited, counts = stage.unaudited(), stage.counts

@@ -160,7 +160,7 @@ class Elasticsearch(Destination):
         self.ids: set[str] = set()
 
     def items(self, body: bytes, is_odd: bool) -> list[dict]:
-        """What becomes of each document, as far as it is told."""
+        """Returns the outcome of each document."""
         items, lines = [], body.splitlines()
         for action, document in zip(lines[::2], lines[1::2]):
             id_ = json.loads(action)["create"]["_id"]
@@ -195,7 +195,7 @@ class Splunk(Destination):
         for number, event in enumerate(events):
             is_busy = self.is_odd and self.chance.random() < 0.0005
             if is_busy or b" refused]" in event:
-                # What stands before it is taken.
+                # The events before it are accepted.
                 self.take(b"".join(events[:number]))
                 self.odd("stopped at an event")
                 status, code, text = (503, 9, "Server is busy") if is_busy else (400, 6, "Invalid data format")

@@ -388,7 +388,7 @@ def check(service: Service, bucket: Bucket | None, runs_count: int):
     if bucket:
         with_signatures(service, bucket, runs)
 
-    # A deleted log is gone for engines at once, and the others in its file stay.
+    # Engines no longer see a deleted log immediately after the deletion, and still see the others in its file.
     gone = runs["sales"].pop(3)
     before = components(service, properties)
     service.send("DELETE", f"/monitoring/executions/{gone}/logs")
@@ -400,7 +400,7 @@ def check(service: Service, bucket: Bucket | None, runs_count: int):
     wait_until_sealed(service)
     with_pyiceberg(service, properties, runs)
 
-    # What was deleted stays so when the table gets further files: deletes apply to data that is not newer than they are.
+    # Deleted rows stay deleted when the table gets further files: deletes apply to data that is not newer than they are.
     gone = runs["sales"].pop(2)
     service.send("DELETE", f"/monitoring/executions/{gone}/logs")
     assert live_rows(service, "sales") == len(runs["sales"]) * PER_RUN
@@ -413,7 +413,7 @@ def check(service: Service, bucket: Bucket | None, runs_count: int):
 
 
 def main(runlog: str, runs: int):
-    # Nobody finds credentials but those that the test gives.
+    # Clients must find no credentials but those of the test.
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ |= {"AWS_EC2_METADATA_DISABLED": "true", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "AWS_CONFIG_FILE": "/dev/null"}

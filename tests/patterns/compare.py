@@ -26,7 +26,7 @@ from harness import Service, ask, make_task  # noqa: E402
 # In the order in which patterns count them; the first stands for none.
 SEVERITIES = [None, "TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"]
 
-# What logs call the same, in Runlog's words.
+# Names of severities in logs, and Runlog's names of them.
 SEVERITY_OF = {"notice": "INFO", "LOG": "INFO", "HINT": "INFO", "STATEMENT": "INFO", "WARNING": "WARN"}
 
 # Digits of a label, in base 7: enough for 343 groups.

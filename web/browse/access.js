@@ -1,4 +1,4 @@
-// The page of tokens, users and rights: what it changes works, or stops working, at once.
+// The page of tokens, users and rights: its changes take effect immediately.
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { openPage } from './browser.js'
