@@ -1,4 +1,4 @@
-//! What can go wrong between us and a service, by what the caller does next.
+//! Errors of requests to a service, classified by how the caller reacts to them.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -55,7 +55,7 @@ impl Error {
         Self { kind, message: message.into(), is_unreachable: false, source: Some(source.into()) }
     }
 
-    /// The same, because no connection to the service could be established.
+    /// Returns the error, marked as caused by a failure to connect to the service.
     #[must_use]
     pub fn unreachable(mut self) -> Self {
         self.is_unreachable = true;

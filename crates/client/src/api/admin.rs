@@ -114,8 +114,7 @@ impl Client {
         self.get_json(&["orchestration", "executables", "tasks", &id.to_string()], &[]).await
     }
 
-    /// What a service returns only for a single task: `GET /orchestration/executables/tasks/{id}`. It gives way to all other
-    /// requests.
+    /// Returns the details of a task: `GET /orchestration/executables/tasks/{id}`. The request has the lowest priority.
     pub async fn task_description(&self, id: TaskId) -> Result<TaskDescription> {
         let path = ["orchestration", "executables", "tasks", &id.to_string()];
         let body: Value = self.send(self.request(Method::GET, &path, &[]).in_background()).await?.json()?;
@@ -213,7 +212,7 @@ impl Client {
         self.send_json(Method::PUT, &permissions_path(&workspace, of), &rights).await.map(drop)
     }
 
-    /// Takes all rights away: `DELETE`.
+    /// Removes all rights: `DELETE`.
     pub async fn delete_permissions(&self, workspace: WorkspaceId, of: PermissionHolder<'_>) -> Result<()> {
         let workspace = workspace.to_string();
         self.send(self.request(Method::DELETE, &permissions_path(&workspace, of), &[])).await.map(drop)

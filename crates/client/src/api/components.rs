@@ -31,8 +31,8 @@ pub struct ComponentPage {
 }
 
 impl Client {
-    /// A page of component metrics: `GET /monitoring/observability/executions/{id}/component`. It gives way to all other
-    /// requests.
+    /// Returns a page of component metrics: `GET /monitoring/observability/executions/{id}/component`. The request has
+    /// the lowest priority.
     pub async fn component_page(&self, run: RunId, offset: u64) -> Result<ComponentPage> {
         #[derive(Deserialize)]
         struct Metrics {

@@ -19,9 +19,9 @@ use crate::transport::mend::mended;
 /// A run; fields that could not be read are absent.
 #[derive(Debug, Clone)]
 pub struct Execution {
-    /// How far it is; none when the service uses a word that is not known here.
+    /// The status; none if the service uses an unknown status.
     pub status: Option<RunStatus>,
-    /// The service's own word.
+    /// The status as sent by the service.
     pub status_text: String,
     /// When it was triggered.
     pub triggered_at: Option<Timestamp>,
@@ -38,11 +38,11 @@ pub struct Execution {
 pub enum ExecutionScope {
     /// All that the caller may view.
     All,
-    /// Those of an environment.
+    /// The runs of an environment.
     Environment(EnvironmentId),
-    /// Those of a workspace.
+    /// The runs of a workspace.
     Workspace(WorkspaceId),
-    /// Those of a task.
+    /// The runs of a task.
     Task(TaskId),
 }
 
@@ -99,7 +99,7 @@ pub struct LivePage {
 }
 
 impl Execution {
-    /// Reads what a service says of a run, however much of it is there.
+    /// Reads a run as sent by a service. Any field may be missing.
     pub fn read(raw: Value) -> Self {
         let word = |name: &str| raw.get(name).and_then(Value::as_str);
         let time = |name: &str| raw.get(name).and_then(lenient::time);
@@ -117,7 +117,7 @@ impl Execution {
     }
 
     /// The final status of the run; none if it has not ended. A run that has ended with an unknown status has failed,
-    /// or was not started if the service says why.
+    /// or was not started if the service returns a reason for that.
     pub fn final_status(&self) -> Option<RunStatus> {
         let unknown = || match self.text("misfiredExecutionReason") {
             Some(_) => RunStatus::DeployFailed,
@@ -126,7 +126,7 @@ impl Execution {
         self.status.or_else(|| self.finished_at.map(|_| unknown())).filter(|status| status.is_final())
     }
 
-    /// The service's own word for the status, if it is none of the API's words for the status of a run.
+    /// Returns the status as sent by the service, if it is not a status of a run that the API defines.
     pub fn vendor_status(&self) -> Option<&str> {
         let is_own = status_of(&self.status_text).is_none() || is_misfired(&self.status_text);
         Some(self.status_text.as_str()).filter(|_| is_own)
@@ -156,8 +156,8 @@ fn is_misfired(word: &str) -> bool {
 }
 
 impl Client {
-    /// The state of the log of a run in a Runlog: `GET /runlog/v1/runs/{id}/summary`. None if the service is no Runlog, or does
-    /// not say it.
+    /// The state of the log of a run in a Runlog: `GET /runlog/v1/runs/{id}/summary`. None if the service is not
+    /// Runlog, or does not return the state.
     pub async fn log_state(&self, run: RunId) -> Result<Option<LogBody>> {
         let path = ["runlog", "v1", "runs", &run.to_string(), "summary"];
         match self.get_json::<RunWithLog>(&path, &[]).await {
@@ -176,7 +176,7 @@ impl Client {
         self.send(request).await?.json().map(Execution::read)
     }
 
-    /// The same, for details that nothing waits for: it gives way to all other requests.
+    /// Like [`execution`](Self::execution), with the lowest priority, for details that no caller waits for.
     pub async fn execution_details(&self, run: RunId) -> Result<Execution> {
         let id = run.to_string();
         let request = self.request(Method::GET, &["processing", "executions", &id], &[]).with_runlog_details();
@@ -274,8 +274,8 @@ fn read_live_page(body: &[u8], range: TimeRange) -> Result<LivePage> {
     Ok(LivePage { records: records_of(&entries, range), total, filtered })
 }
 
-/// The entries of a live page as records, however odd. An entry without a time has that of the entry before it, or of the
-/// next one that has a time, or the bound of the range.
+/// The entries of a live page as records, however odd. An entry without a time has that of the entry before it, or of
+/// the next one that has a time, or the bound of the range.
 fn records_of(entries: &[Box<RawValue>], range: TimeRange) -> Vec<Record> {
     let read: Vec<Option<Fields>> =
         entries.iter().map(|entry| Some(read_object(&mended(entry.get().as_bytes())).ok()?.0)).collect();

@@ -1,4 +1,5 @@
-//! The history of runs, which has more of each than their lists. Source: the vendor's file `execution-history-search/2021-03`.
+//! The history of runs, which has more of each than their lists. Source: the vendor's file
+//! `execution-history-search/2021-03`.
 
 use http::Method;
 use runlog_model::wire::history::{FieldFilter, HistoryCategory, HistoryExcludeWord, HistorySearch};

@@ -8,7 +8,8 @@ use tracing::warn;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Most items of a list that is read whole. Unit: items. Far more than any account has; a list that has more does not end.
+/// Most items of a list that is read whole. Unit: items. Far more than any account has; a list that has more does not
+/// end.
 const ITEMS_MAX: usize = 1_000_000;
 
 /// The IDs received from a list so far, to detect pages without new items.
@@ -16,12 +17,12 @@ const ITEMS_MAX: usize = 1_000_000;
 pub struct ListIds(HashSet<String>);
 
 impl ListIds {
-    /// True when this one came.
+    /// True if this ID was received.
     pub fn has(&self, id: &str) -> bool {
         self.0.contains(id)
     }
 
-    /// Notes what came, and gives how many of it did not come before.
+    /// Records the received IDs, and returns how many of them are new.
     ///
     /// `Protocol`: the service gives the same again from an offset on, or a list that does not end.
     pub fn take<'a>(

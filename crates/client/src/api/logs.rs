@@ -31,7 +31,7 @@ pub struct PageRequest {
     pub order: Option<RecordOrder>,
 }
 
-/// What the service answered to a [`PageRequest`].
+/// The response of the service to a [`PageRequest`].
 #[derive(Clone)]
 pub struct GeneratedPage {
     /// Asks for the file, for an hour.
@@ -57,7 +57,7 @@ impl fmt::Debug for GeneratedPage {
     }
 }
 
-/// How far a page's file is.
+/// The state of the file of a page.
 pub(crate) enum LogStatus {
     /// Not there yet, in the service's word.
     Building(String),
@@ -130,7 +130,7 @@ fn generated(answer: &Answer) -> Result<GeneratedPage> {
         .and_then(|body| Some((body.token?, lenient::count(&body.size))))
         .ok_or_else(|| Error::new(ErrorKind::Protocol, "the service's response to a page request contains no token"))?;
     let header = |name: &str| answer.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    // The status decides: a header on a 200 is no invitation.
+    // The status determines whether there are older records; the header of a 200 is ignored.
     let is_partial = answer.status == StatusCode::PARTIAL_CONTENT;
     let next_end = header(NEXT_END_HEADER).filter(|_| is_partial).map(as_end);
     let settled = header(LOG_SETTLED_HEADER).map(|text| text == "true");

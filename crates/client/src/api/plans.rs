@@ -1,4 +1,5 @@
-//! Plans and plan executions as the processing and orchestration APIs show them. Requests for them give way to all others.
+//! Plans and plan executions as the processing and orchestration APIs show them. These requests have the lowest
+//! priority.
 
 use http::Method;
 use runlog_model::wire::executions::ListPage;
@@ -14,8 +15,8 @@ use crate::transport::lenient;
 type Fields = Map<String, Value>;
 
 impl Client {
-    /// Plan executions, newest first: `GET /processing/executables/plans/executions`. Of the filter, the period, `limit`
-    /// and `offset` are used. A task has no plan executions: its scope is that of all.
+    /// Plan executions, newest first: `GET /processing/executables/plans/executions`. Of the filter, the period,
+    /// `limit` and `offset` are used. A task has no plan executions: its scope is that of all.
     pub async fn plan_executions(&self, scope: ExecutionScope, filter: &ExecutionFilter) -> Result<ExecutionList> {
         let mut query = vec![("limit", filter.limit.to_string()), ("offset", filter.offset.to_string())];
         query.extend(filter.from.map(|from| ("from", from.as_millis().to_string())));
@@ -52,8 +53,8 @@ impl Client {
         self.read_plans(&["processing", "executions", "plans", id, "steps", step], &[]).await.map(with_times)
     }
 
-    /// The error handler of a step, by the ID of the step's execution: `GET …/steps/{step}/error-handler`; `None` if there
-    /// is none.
+    /// The error handler of a step, by the ID of the step's execution: `GET …/steps/{step}/error-handler`; `None` if
+    /// there is none.
     pub async fn plan_error_handler(&self, id: &str, step: &str) -> Result<Option<Fields>> {
         let path = ["processing", "executions", "plans", id, "steps", step, "error-handler"];
         Ok(known(self.read_plans(&path, &[]).await)?.map(with_times))
@@ -88,8 +89,8 @@ fn known<T>(found: Result<T>) -> Result<Option<T>> {
     }
 }
 
-/// The same with times in RFC 3339, whatever form the service gives them; what is no time is left out. So are the times
-/// of the runs in it.
+/// Converts the times of the plan execution and its runs to RFC 3339 from any form that services use. Invalid times are
+/// removed.
 fn with_times(mut fields: Fields) -> Fields {
     for name in ["triggerTimestamp", "startTimestamp", "finishTimestamp"] {
         let Some(value) = fields.get(name) else { continue };

@@ -25,7 +25,7 @@ pub enum ContentEncoding {
 pub struct PushBatch<'a> {
     /// Names the batch: sent again under the same id, nothing is stored twice.
     pub id: &'a str,
-    /// One record a line, packed as `encoding` says.
+    /// One record per line, compressed with `encoding`.
     pub body: Bytes,
     /// How the body is packed.
     pub encoding: ContentEncoding,
@@ -41,9 +41,9 @@ impl Client {
         Ok(answer.status == StatusCode::CREATED)
     }
 
-    /// Sends records as NDJSON: `POST /runlog/v1/runs/{id}/records`. A broken connection is answered by sending the batch
-    /// again. With `after`, the batch is completed only once that says true: the service can work on it while the one
-    /// before it is stored, and the order is kept.
+    /// Sends records as NDJSON: `POST /runlog/v1/runs/{id}/records`. A broken connection is answered by sending the
+    /// batch again. With `after`, the batch is completed only once that says true: the service can work on it while the
+    /// one before it is stored, and the order is kept.
     pub async fn push_records(
         &self,
         run: RunId,

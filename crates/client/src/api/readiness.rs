@@ -7,7 +7,7 @@ use url::Url;
 
 use crate::transport::{HttpClientBuilder, TlsSettings, read_beginning};
 
-/// How long a service may take to say whether it is ready.
+/// Timeout of a readiness check.
 const READY_TIME: Duration = Duration::from_secs(10);
 
 /// The response of a readiness probe.
@@ -15,7 +15,7 @@ const READY_TIME: Duration = Duration::from_secs(10);
 pub struct Readiness {
     /// The status of its answer: 200 when it is ready.
     pub status: u16,
-    /// What it says is wrong, such as the work in the background that does not come back.
+    /// The problem reported by the service, such as background work that has stopped responding.
     pub problem: Option<String>,
 }
 

@@ -28,7 +28,7 @@ impl SignIn {
         Ok(Self { base, http: HttpClientBuilder::new(tls).timeout(TIME_MAX).build()? })
     }
 
-    /// The ways of signing in, besides tokens. `NotFound` for a service that is no Runlog.
+    /// Returns the ways of signing in, besides tokens. `NotFound` if the service is not Runlog.
     pub async fn ways(&self) -> Result<SignInBody> {
         answer(self.http.get(&self.base)).await
     }

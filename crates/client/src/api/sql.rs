@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::transport::RetryState;
 use crate::transport::{Client, check_not_a_page, refused};
 
-/// How long an answer may take in all. The service has a limit of its own, which says more.
+/// Maximum duration of a response. The service has its own limit, whose error is more specific.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(24 * 3_600);
 
 /// An answer that is coming in, as the bytes of its format.

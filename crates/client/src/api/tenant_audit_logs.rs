@@ -1,5 +1,5 @@
-//! The audit logs of a tenant: what its users did in the consoles and APIs of Talend Cloud, or what a Runlog has of that.
-//! Source: the vendor's file `audit-logs/2021-03`.
+//! The audit logs of a tenant: what its users did in the consoles and APIs of Talend Cloud, or what a Runlog has of
+//! that. Source: the vendor's file `audit-logs/2021-03`.
 
 use http::{HeaderMap, Method};
 use runlog_model::Timestamp;
@@ -33,16 +33,16 @@ pub struct AuditLogWindow {
 pub struct AuditLogPage {
     /// The entries to the letter; with repaired texts if the page is no JSON without that.
     pub entries: Vec<Box<RawValue>>,
-    /// How many entries there are on all pages; `None` if the service does not say that.
+    /// Number of entries on all pages; `None` if the service does not return it.
     pub total: Option<u64>,
-    /// How many pages there are; `None` if the service does not say that.
+    /// Number of pages; `None` if the service does not return it.
     pub pages: Option<u64>,
-    /// Whether this is the last page; `None` if the service does not say that.
+    /// True if this is the last page; `None` if the service does not return it.
     pub is_last: Option<bool>,
 }
 
 impl Client {
-    /// A page of the audit logs of the tenant: `GET /security/audit/logs`. It gives way to all other requests.
+    /// A page of the audit logs of the tenant: `GET /security/audit/logs`. The request has the lowest priority.
     pub async fn audit_log_page(&self, window: AuditLogWindow) -> Result<AuditLogPage> {
         let query = [
             ("fromDate", window.from.to_string()),
@@ -52,7 +52,7 @@ impl Client {
         ];
         let call = self.request(Method::GET, &["security", "audit", "logs"], &query).in_background();
         let answer = self.send(call).await?;
-        // A text of one entry that is not whole must not keep the others of its page away.
+        // An invalid text in one entry must not make the other entries of the page unreadable.
         let entries = answer
             .json()
             .or_else(|error| serde_json::from_slice(&runlog_model::repair(&answer.body).json).map_err(|_| error))?;
@@ -65,8 +65,8 @@ impl Client {
         })
     }
 
-    /// Entries of the audit logs of tenants that a Runlog has, newest first: `GET /runlog/v1/tenant-audit-logs`, with these
-    /// parameters of its query.
+    /// Entries of the audit logs of tenants that a Runlog has, newest first: `GET /runlog/v1/tenant-audit-logs`, with
+    /// these parameters of its query.
     pub async fn tenant_audit_logs(&self, query: &[(&str, String)]) -> Result<ListPage<TenantAuditLogBody>> {
         self.get_json(&["runlog", "v1", "tenant-audit-logs"], query).await
     }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 /// Decodes a file that arrives in any pieces.
 #[derive(Debug)]
 pub(crate) enum Encoding {
-    /// Nothing came yet, or the first byte of what may be a mark.
+    /// Nothing was received yet, or only the first byte of a possible byte order mark.
     Unknown(Option<u8>),
     /// It is passed on as it is.
     Utf8,

@@ -12,19 +12,19 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::pages::encoding::Encoding;
 use crate::transport::{lenient, mend};
 
-/// The longest entry that is taken whole; the rest of a longer one is cut off. Unit: bytes. One entry must fit into memory
-/// many times.
+/// The longest entry that is taken whole; the rest of a longer one is cut off. Unit: bytes. One entry must fit into
+/// memory many times.
 pub const ENTRY_BYTES_MAX: usize = 16 << 20;
 
-/// Takes a body in any pieces and gives its entries, each the text of one JSON element on one line: an object, unless the
-/// service sent something else.
+/// Takes a body in any pieces and gives its entries, each the text of one JSON element on one line: an object, unless
+/// the service sent something else.
 #[derive(Debug, Default)]
 pub struct EntrySplitter {
     encoding: Encoding,
     level: Level,
     /// The entry, or the object around the entries.
     scan: ElementScan,
-    /// What came of the entry in pieces before this one.
+    /// The part of the entry that was received in earlier pieces.
     begun: Vec<u8>,
     /// The beginning of the entry, closed, if it is too long; the rest is not kept.
     cut: Option<Vec<u8>>,
@@ -122,8 +122,8 @@ impl EntrySplitter {
         }
     }
 
-    /// Gives the entry at hand, which was cut short inside of so many objects, or inside of a text; the last bytes of the
-    /// piece begin the next one.
+    /// Gives the entry at hand, which was cut short inside of so many objects, or inside of a text; the last bytes of
+    /// the piece begin the next one.
     fn emit_truncated(
         &mut self,
         piece: &[u8],
@@ -192,7 +192,7 @@ impl EntrySplitter {
         };
         match (self.level, byte) {
             (Level::End, _) => return Err(self.unexpected(byte, at)),
-            // Some writers begin with a mark that says UTF-8.
+            // Some writers begin with the byte order mark of UTF-8.
             (_, 0xef | 0xbb | 0xbf) => return Ok(false),
             (Level::Start, b'[') => self.level = Level::Array(false),
             (Level::Array(false), b']') => self.level = Level::End,
@@ -228,7 +228,7 @@ impl EntrySplitter {
         } else {
             give(entry)?;
         }
-        // The memory is kept for the next entry that comes in pieces.
+        // The memory is reused for the next entry that is received in pieces.
         begun.clear();
         self.begun = begun;
         Ok(())
@@ -259,7 +259,7 @@ fn cut(begun: &[u8], depth: u32, is_in_text: bool) -> Vec<u8> {
     }
 }
 
-/// True when the head of an object ends with the key `data`, and no entry's time came before it.
+/// True if the head of an object ends with the key `data`, and contains no time of an entry before it.
 fn is_data_key(head: &[u8]) -> bool {
     let key = head.trim_ascii_end().strip_suffix(b":").unwrap_or_default().trim_ascii_end();
     key.ends_with(b"\"data\"") && memchr::memmem::find(head, b"\"logTimestamp\"").is_none()
@@ -354,7 +354,7 @@ mod tests {
     #[test]
     fn pretty_entries_come_on_one_line() {
         check("[\n  {\n    \"a\" : \"x \\\" y\",\r\n \"b\": [ 1 ]\n  }\n]", &[r#"{"a":"x \" y","b":[1]}"#]);
-        // One that has its spaces on one line is kept as it came.
+        // An entry on one line keeps its spaces.
         check("{\"a\": 1}\n", &["{\"a\": 1}"]);
     }
 

@@ -23,12 +23,12 @@ const BUILD_TIME: Duration = Duration::from_secs(1);
 /// How many times a refused link is replaced before the page fails.
 const LINKS_MAX: u32 = 3;
 
-/// What happens to a page on its way.
+/// Progress of fetching a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageEvent {
     /// The service is building it.
     Building,
-    /// So many more bytes came.
+    /// Number of bytes received since the last event.
     Received(u64),
     /// The token or link has expired, and the page is requested again.
     RequestedAgain,

@@ -13,15 +13,16 @@ pub struct RequestedPage {
     pub index: u32,
     /// The request.
     pub request: PageRequest,
-    /// What the service answered.
+    /// The response of the service.
     pub page: GeneratedPage,
 }
 
-/// The end of the page after one whose oldest record has this time and whose end was `last`, for services that do not return it.
+/// The end of the page after one whose oldest record has this time and whose end was `last`, for services that do not
+/// return it.
 ///
-/// Records of the oldest instant may be on both pages, and services may read times to the second only, so that the next whole
-/// second is tried first. Where that does not go back in time, ends of fewer instants of this page follow, and at last one
-/// before the page.
+/// Records of the oldest instant may be on both pages, and services may read times to the second only, so that the next
+/// whole second is tried first. Where that does not go back in time, ends of fewer instants of this page follow, and at
+/// last one before the page.
 pub fn end_after_oldest(oldest: Timestamp, last: Option<Timestamp>) -> Timestamp {
     let second = oldest.floor_to_second().plus_millis(1_000);
     let ends = [second, oldest.plus_millis(1), oldest];
@@ -40,7 +41,7 @@ pub struct PageWalk {
 }
 
 impl PageWalk {
-    /// A walk that begins with the page of this request, which gets this index.
+    /// Returns a walk that begins with the page of the request `first`, which has the index `index`.
     pub fn new(client: Client, index: u32, first: PageRequest, overlap_ms: i64) -> Self {
         Self { client, next: Some(first), index, overlap_ms }
     }
@@ -58,7 +59,8 @@ impl PageWalk {
         Ok(walk)
     }
 
-    /// Asks for the next page. None when the last one was complete, or if the service did not return the end of the next one.
+    /// Asks for the next page. None when the last one was complete, or if the service did not return the end of the
+    /// next one.
     pub async fn next(&mut self) -> Result<Option<RequestedPage>> {
         let Some(request) = self.next.take() else { return Ok(None) };
         let page = self.client.generate(&request).await?;

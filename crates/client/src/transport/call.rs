@@ -23,7 +23,7 @@ pub(crate) struct Call {
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
     body: Bytes,
-    /// Its last byte waits until this says true.
+    /// The last byte of the body is sent when this becomes true.
     held_until: Option<watch::Receiver<bool>>,
     /// Sent twice, it does what it does once.
     pub(super) repeatable: bool,
@@ -65,7 +65,8 @@ impl Call {
         self
     }
 
-    /// The same, whose last byte is sent only when `done` says true; when it never will, the request breaks off.
+    /// Returns the call, whose last byte is sent only once `done` is true; if its sender is dropped before that, the
+    /// request is aborted.
     pub(crate) fn held_until(mut self, done: watch::Receiver<bool>) -> Self {
         self.held_until = Some(done);
         self
@@ -96,7 +97,7 @@ impl Call {
         self
     }
 
-    /// The same; what is more urgent goes first.
+    /// Returns the call with the priority of questions: more urgent calls are sent first.
     pub(crate) fn question(mut self) -> Self {
         self.urgency = Urgency::Question;
         self
@@ -133,8 +134,8 @@ impl Answer {
         })
     }
 
-    /// What may be shown of a body that was not expected: the beginning of a page of a proxy. JSON is not shown: it may
-    /// contain texts of logs.
+    /// Returns the part of an unexpected body that may be shown: the beginning of a page of a proxy. JSON is not shown
+    /// because it may contain log texts.
     fn shown(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);
         match text.trim_start_matches('\u{feff}').trim_start().starts_with(['{', '[', '"']) {
@@ -205,7 +206,8 @@ fn is_damaged(body: &[u8]) -> bool {
 /// The advice for a redirection, and for a 404 or 410 that is not a response of the API.
 const WRONG_URL: &str = "the service does not respond like Talend Cloud or Runlog: check the URL, which consists of scheme, host and port only";
 
-/// True if a 404 or 410 may be one of the API: the URL has no path before that of the API, and the body is JSON or empty.
+/// True if a 404 or 410 may be one of the API: the URL has no path before that of the API, and the body is JSON or
+/// empty.
 fn is_api(path: &str, body: &[u8]) -> bool {
     let folder = path.trim_start_matches('/').split('/').next().unwrap_or_default();
     let folders = ["monitoring", "processing", "orchestration", "security", "account", "executions", "runlog"];

@@ -44,9 +44,9 @@ struct Shared {
 pub struct Traffic {
     /// All of them.
     pub requests: u64,
-    /// Those that were sent again.
+    /// Number of requests that were sent again.
     pub repeated: u64,
-    /// Those that the service answered with 429.
+    /// Number of requests that the service answered with 429.
     pub limited: u64,
 }
 
@@ -114,8 +114,8 @@ impl Client {
         self.0.connection.require_first_connection();
     }
 
-    /// Calls `tell` once, when a request has been retried for some seconds: with why, and for how long it will be
-    /// retried at most.
+    /// Calls `tell` once, when a request has been retried for some seconds: with the reason, and the maximum time for
+    /// which it will be retried.
     pub fn on_retry(&self, tell: impl Fn(&Error, Duration) + Send + Sync + 'static) {
         self.0.connection.on_retry(Box::new(tell));
     }
@@ -137,13 +137,13 @@ impl Client {
         self.0.connection.clock.as_ref()
     }
 
-    /// A time that the service has written, by the clock of this process: the two clocks may differ. It is known by how much
-    /// once the service has answered a request.
+    /// Converts a time of the service to the clock of this process, because the two clocks may differ. The difference
+    /// is known once the service has answered a request.
     pub fn in_own_time(&self, time: Timestamp) -> Timestamp {
         self.0.connection.in_own_time(time)
     }
 
-    /// A time of this process by the clock of the service, for periods of which it is asked; the reverse of
+    /// Converts a time of this process to the clock of the service, for the periods in requests; the reverse of
     /// [`in_own_time`](Self::in_own_time).
     pub fn in_service_time(&self, time: Timestamp) -> Timestamp {
         self.0.connection.in_service_time(time)
@@ -256,8 +256,8 @@ impl Client {
     /// Waits for the rate limit; returns the authentication header.
     pub(crate) async fn ready_to_send(&self, call: &Call) -> Result<header::HeaderValue> {
         let Shared { connection, authentication, .. } = self.0.as_ref();
-        // Requests whose turn it is do not wait for an access token: they would all go out once it is there. One whose token
-        // has ended while it waited for its turn takes another turn with the next token.
+        // Requests whose turn it is do not wait for an access token: they would all go out once it is there. One whose
+        // token has ended while it waited for its turn takes another turn with the next token.
         for _ in 0..TURNS_MAX {
             authentication.authorization(connection).await?;
             connection.take_turn(call).await;

@@ -31,7 +31,8 @@ pub(super) struct Connection {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) random: Arc<dyn Random>,
     pub(super) wait: Arc<dyn Wait>,
-    /// How far the clock of this process is ahead of that of the service; 0 if they agree. Unit: milliseconds.
+    /// The time by which the clock of this process is ahead of that of the service; 0 if they agree. Unit:
+    /// milliseconds.
     clock_ahead_ms: AtomicI64,
     /// True once the service has answered a request.
     was_reached: AtomicBool,
@@ -43,7 +44,7 @@ pub(super) struct Connection {
 /// A callback that receives the reason for retries and their maximum duration.
 type RetryListener = dyn Fn(&Error, Duration) + Send + Sync;
 
-/// Tells that a request is retried, once for each client.
+/// Reports that a request is retried, once for each client.
 struct RetryNotice {
     tell: Box<RetryListener>,
     is_told: AtomicBool,

@@ -1,7 +1,7 @@
 //! Builds every HTTP client: for the API, downloads, sinks, webhooks and hooks.
 //!
-//! All of them use the proxy of the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`), send the same user agent, and do
-//! not follow redirects while their requests carry secrets.
+//! All of them use the proxy of the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`), send the same user agent,
+//! and do not follow redirects while their requests carry secrets.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +48,7 @@ pub struct HttpClientBuilder {
 #[derive(Debug, Clone)]
 pub struct HttpSender {
     network: Network,
-    /// What a client adds to each request; for a simulation.
+    /// The headers that a client adds to each request; for a simulation.
     headers: HeaderMap,
     time_max: Option<Duration>,
 }
@@ -109,8 +109,8 @@ impl HttpClientBuilder {
         self
     }
 
-    /// For links to files: the guard resolves each host, so no proxy is used, which would resolve it itself. `silence_max`
-    /// is the longest time without a byte.
+    /// For links to files: the guard resolves each host, so no proxy is used, which would resolve it itself.
+    /// `silence_max` is the longest time without a byte.
     #[must_use]
     pub(super) fn for_links(mut self, guard: LinkGuard, silence_max: Duration) -> Self {
         self.http = self.http.no_proxy().dns_resolver(guard).read_timeout(silence_max);
@@ -127,8 +127,8 @@ impl HttpClientBuilder {
 }
 
 impl HttpSender {
-    /// Posts a body with these headers, and returns the head of the answer. The error says why there is none, without the
-    /// URL, and whether the service was unreachable.
+    /// Posts a body with these headers, and returns the head of the answer. The error says why there is none, without
+    /// the URL, and whether the service was unreachable.
     pub async fn post(&self, url: Url, headers: HeaderMap, body: Vec<u8>) -> Result<Response> {
         match &self.network {
             // The client also makes a header of a user and password in the URL.

@@ -16,8 +16,8 @@ pub(crate) fn count(value: &Value) -> Option<u64> {
 /// Numbers up to this are milliseconds, as the contract has it: the year 5138. Larger ones are of other units.
 const MILLIS_MAX: u64 = 100_000_000_000_000;
 
-/// A time: milliseconds since 1970, as the contract has it, or what else logs write: another unit, a fraction of seconds, a
-/// text; see [`LogTime::read`].
+/// A time: milliseconds since 1970, as the contract has it, or what else logs write: another unit, a fraction of
+/// seconds, a text; see [`LogTime::read`].
 pub(crate) fn time(value: &Value) -> Option<Timestamp> {
     let text = value.as_str().map(str::trim);
     let whole = match text {

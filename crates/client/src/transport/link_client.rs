@@ -24,7 +24,7 @@ pub(crate) struct LinkClient {
     network: Network,
     guard: LinkGuard,
     settings: DownloadSettings,
-    /// One permit for each file that comes.
+    /// One permit for each concurrent download.
     places: Semaphore,
     /// One permit for each file whose bytes are taken as quickly as they come, as many as there are processors.
     turns: Semaphore,
@@ -44,7 +44,7 @@ impl LinkClient {
         Ok(Self { network, guard, settings: settings.download.clone(), places, turns })
     }
 
-    /// What may be downloaded.
+    /// Returns the settings of downloads.
     pub(crate) fn settings(&self) -> &DownloadSettings {
         &self.settings
     }
@@ -96,7 +96,7 @@ impl LinkClient {
 }
 
 fn unanswered(url: &Url, error: reqwest::Error) -> Error {
-    // What our own resolver refuses comes wrapped in the library's errors.
+    // A refusal of our own resolver is wrapped in errors of the library.
     if let Some(refusal) = causes(&error).find_map(|cause| cause.downcast_ref::<Error>()) {
         return Error::new(refusal.kind(), refusal.to_string());
     }

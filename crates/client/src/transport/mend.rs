@@ -1,7 +1,7 @@
 //! Makes JSON of an entry that is almost JSON: one odd entry among many must not keep a log from being fetched.
 //!
-//! Everything that can be recovered is preserved, see [`repair`]. An entry that is still not a JSON object becomes a record
-//! with the whole entry as its text.
+//! Everything that can be recovered is preserved, see [`repair`]. An entry that is still not a JSON object becomes a
+//! record with the whole entry as its text.
 
 use std::borrow::Cow;
 
@@ -28,7 +28,7 @@ pub(crate) fn repaired(entry: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// A record that has what came as its text.
+/// Returns a record whose text is the received entry.
 pub(crate) fn as_text(entry: &[u8]) -> Vec<u8> {
     let text = serde_json::from_slice(entry).unwrap_or_else(|_| String::from_utf8_lossy(entry).into_owned());
     json!({"logMessage": text}).to_string().into_bytes()
@@ -45,7 +45,7 @@ pub(crate) fn closed(begun: &[u8], depth: u32, is_in_text: bool) -> Vec<u8> {
     if is_json_object(&closed) { on_one_line(&closed) } else { as_text(kept) }
 }
 
-/// A text without the backslash at its end that begins an escape: what is cut off within one is no escape.
+/// A text without the backslash at its end that begins an escape: a text that is cut within an escape would be invalid.
 pub(crate) fn without_trailing_escape(text: &[u8]) -> &[u8] {
     let backslashes = text.iter().rev().take_while(|byte| **byte == b'\\').count();
     &text[..text.len() - backslashes % 2]
@@ -69,8 +69,8 @@ pub(crate) fn on_one_line(entry: &[u8]) -> Vec<u8> {
     line
 }
 
-/// True for what may be something that no JSON parser accepts: bytes within strings, or words for numbers. Other errors are
-/// detected by the parser.
+/// True for what may be something that no JSON parser accepts: bytes within strings, or words for numbers. Other errors
+/// are detected by the parser.
 fn is_odd(entry: &[u8]) -> bool {
     // All bytes are checked without an early exit, which allows vectorisation.
     let has_controls = entry.iter().fold(false, |found, byte| found | (*byte < b' '));

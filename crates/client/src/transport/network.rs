@@ -13,8 +13,8 @@ use crate::error::Error;
 /// The tests in `tests/simulation` hand it in with [`Client::simulated`](crate::Client::simulated).
 pub trait SimulatedNetwork: fmt::Debug + Send + Sync {
     /// Sends a request, and returns the head of its answer and a body that may be still to come. The time-out of the
-    /// request, if it has one, is for the simulation to keep. An error is what the client would make of a connection that
-    /// fails.
+    /// request, if it has one, is for the simulation to keep. An error is what the client would make of a connection
+    /// that fails.
     fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, Error>>;
 }
 
@@ -26,7 +26,7 @@ pub(super) enum Network {
 }
 
 impl Network {
-    /// Sends a request. `refusal` says what a failed connection is.
+    /// Sends a request. `refusal` determines how a failed connection is classified.
     pub(super) async fn send(
         &self,
         request: Request,

@@ -31,7 +31,7 @@ pub(crate) struct RateLimiter {
     budgets: [Budget; 5],
 }
 
-/// What is counted, and up to which number.
+/// The groups of requests that are counted, and their limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Limits {
     ByGroup(GroupPaces),

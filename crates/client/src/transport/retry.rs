@@ -93,8 +93,8 @@ pub(super) fn date_of(text: &str) -> Option<Timestamp> {
     Some(Timestamp::clamped(jiff::fmt::rfc2822::parse(text.trim()).ok()?.timestamp().as_millisecond()))
 }
 
-/// The delay until a limit is reset. Services write the number of seconds, or the time in seconds or milliseconds since 1970;
-/// it counts only if no requests are left.
+/// The delay until a limit is reset. Services write the number of seconds, or the time in seconds or milliseconds since
+/// 1970; it counts only if no requests are left.
 fn reset_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
     if number("x-ratelimit-remaining").is_some_and(|left| left > 0) {
@@ -180,7 +180,8 @@ mod tests {
         assert_eq!(asked(&both), Some(2_000));
     }
 
-    /// A service that asked for two seconds was given up after twelve, and the whole fetch failed.
+    /// With a service that requested delays of two seconds, retries ended after twelve seconds, and the whole fetch
+    /// failed.
     #[test]
     fn an_unavailable_service_is_retried_for_more_than_a_minute_but_not_forever() {
         let token = crate::transport::settings::Credentials::PersonalToken("t".into());

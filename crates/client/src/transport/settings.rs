@@ -1,4 +1,4 @@
-//! What a caller may set, with the defaults and their reasons.
+//! The settings of a client, with the defaults and their reasons.
 
 use std::time::Duration;
 
@@ -51,7 +51,8 @@ pub enum Credentials {
 /// How many requests the client allows itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PaceSetting {
-    /// What Talend Cloud allows for each group of its API, until the service announces its own limit (Runlog does).
+    /// The limits of Talend Cloud for each group of its API, until the service announces its own limit (as Runlog
+    /// does).
     ServiceDefault,
     /// A pace for each group of the API. Limits announced by the service are ignored.
     ByGroup(GroupPaces),
@@ -104,16 +105,16 @@ impl ApiGroup {
 /// A pace for each group of the API. Default: what Talend Cloud allows a client address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupPaces {
-    /// Of logs and their pages: 10 requests a second, 600 a minute.
+    /// Requests for logs and their pages: 10 requests a second, 600 a minute.
     pub monitoring: Pace,
-    /// Of lists of executions: 20 a second, 1,800 a minute are allowed.
+    /// Requests for lists of executions: 20 a second, 1,800 a minute are allowed.
     pub processing: Pace,
-    /// Of tasks, plans and workspaces: 20 a second, 1,800 a minute are allowed.
+    /// Requests for tasks, plans and workspaces: 20 a second, 1,800 a minute are allowed.
     pub orchestration: Pace,
-    /// Of audit logs of the tenant: one a second, 60 a minute. The vendor does not say how many are allowed, and each has up
-    /// to 1,000 entries.
+    /// Requests for audit logs of the tenant: one a second, 60 a minute. The vendor does not document a limit, and each
+    /// response has up to 1,000 entries.
     pub audit_logs: Pace,
-    /// Of everything else: 10 a second, 600 a minute.
+    /// All other requests: 10 a second, 600 a minute.
     pub other: Pace,
 }
 
@@ -164,7 +165,7 @@ pub enum TokenForm {
     Quoted,
 }
 
-/// What may be downloaded, and how much.
+/// The allowed sources of downloads, and their limits.
 #[derive(Debug, Clone)]
 pub struct DownloadSettings {
     /// Hosts that links may point to in addition to that of the API, with their subdomains. Default: well-known object

@@ -1,4 +1,4 @@
-//! The turns of requests that are counted together: each goes out at the earliest time at which no bound is broken.
+//! The order of requests that are counted together: each is sent at the earliest time at which no limit is exceeded.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -18,7 +18,7 @@ const BURST_MS: i64 = 400;
 /// How late a request may be sent without delaying those after it.
 const LATE_MS_MAX: i64 = 10;
 
-/// Which of the requests that wait goes first.
+/// The priority of a waiting request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Urgency {
     /// The response is needed to continue, or the request starts work of the service.
@@ -31,7 +31,7 @@ pub(crate) enum Urgency {
     Background,
 }
 
-/// Requests that are counted together. Those of the same urgency go in their order.
+/// Requests that are counted together. Requests of the same urgency are sent in the order of their arrival.
 #[derive(Default)]
 pub(crate) struct TurnQueue(Mutex<RequestQueue>);
 
@@ -44,9 +44,9 @@ pub(super) struct RequestQueue {
     burst: i64,
     /// When the last request was due, in epoch milliseconds.
     due: i64,
-    /// Those that wait, in the order in which they go.
+    /// The waiting requests, in the order in which they are sent.
     pub(super) waiting: BTreeSet<QueuePosition>,
-    /// The number of the next one that comes.
+    /// The number of the next request.
     next: u64,
 }
 
@@ -54,8 +54,8 @@ pub(super) struct RequestQueue {
 pub(super) type QueuePosition = (Urgency, u64);
 
 impl TurnQueue {
-    /// Waits for the turn of a request. `pace_at` returns the pace at a time, in epoch milliseconds, and is called after each
-    /// wait; without a pace, the request goes at once.
+    /// Waits for the turn of a request. `pace_at` returns the pace at a time, in epoch milliseconds, and is called
+    /// after each wait; without a pace, the request is sent immediately.
     pub(crate) async fn take(
         &self,
         urgency: Urgency,
@@ -101,7 +101,8 @@ impl RequestQueue {
         place
     }
 
-    /// When its turn is, as far as is known now, in epoch milliseconds; it goes when that is not later than now.
+    /// The currently expected time of its turn, in epoch milliseconds; the request is sent if that is not later than
+    /// now.
     ///
     /// After a pause, as many go at once as a second allows; then they are spaced evenly. If as many went at once in
     /// each second, the service would count those of two seconds as one when the first are late.

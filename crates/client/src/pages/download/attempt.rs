@@ -20,7 +20,7 @@ use crate::transport::{DownloadSettings, LinkClient, is_too_slow};
 const UNPACK_BYTES_FREE: u64 = 64 << 20;
 /// How long a file whose bytes do not come keeps its turn.
 const TURN_KEPT: Duration = Duration::from_millis(5);
-/// What gzip and zstd begin with.
+/// The first bytes of gzip and zstd data.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// Size of the buffers of decoders. Unit: bytes.
@@ -35,7 +35,7 @@ enum Coding {
     Brotli,
 }
 
-/// How far a download is.
+/// The progress of a download.
 #[derive(Default)]
 pub(super) struct Progress {
     /// Bytes that the sink has, unpacked.
@@ -76,7 +76,7 @@ pub(super) async fn attempt(
     let status = response.status();
     match status {
         StatusCode::OK if progress.taken > 0 => {
-            // The service does not give parts, or the file is another one: it comes from its beginning.
+            // The service does not support ranges, or the file has changed: it is sent from its beginning.
             progress.taken = 0;
             sink.restart()?;
         }
@@ -178,8 +178,9 @@ async fn take(
 
 /// How a file is compressed that has this `Content-Encoding`, in lower case, and starts like this; none if it is not.
 ///
-/// Object storage sends the label with which a file was uploaded, whatever was requested, and some uploaders leave labels
-/// that are no compression (`utf-8`, `aws-chunked`) or have none. `Protocol`: the file is compressed several times.
+/// Object storage sends the label with which a file was uploaded, whatever was requested, and some uploaders leave
+/// labels that are no compression (`utf-8`, `aws-chunked`) or have none. `Protocol`: the file is compressed several
+/// times.
 fn coding_of(label: &str, start: &[u8]) -> Result<Option<Coding>> {
     let known = label.split(',').filter_map(|word| match word.trim() {
         "gzip" | "x-gzip" => Some(Coding::Gzip),

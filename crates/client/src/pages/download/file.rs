@@ -11,7 +11,7 @@ use crate::transport::{Client, RetryState};
 pub(crate) enum Downloaded {
     /// So many bytes, unpacked.
     Whole(u64),
-    /// The link is no longer good; another may be.
+    /// The link is no longer valid; a new link may be.
     LinkRefused(Error),
 }
 
@@ -47,7 +47,7 @@ impl Client {
                 Attempt::Whole => return Ok(Downloaded::Whole(progress.taken)),
                 Attempt::LinkRefused(error) => return Ok(Downloaded::LinkRefused(error)),
                 Attempt::Broken(error, headers) => {
-                    // A try that got further is no failure to count.
+                    // An attempt that received more of the file does not count as a failure.
                     if progress.resumable.is_some() && progress.taken > taken_before {
                         tries = RetryState::default();
                     }

@@ -6,6 +6,6 @@ use crate::error::Result;
 pub trait DownloadSink: Send {
     /// Takes more bytes.
     fn write(&mut self, bytes: &[u8]) -> Result<()>;
-    /// Forgets all bytes taken so far: the file comes again from its beginning.
+    /// Discards all bytes received so far: the file is sent again from its beginning.
     fn restart(&mut self) -> Result<()>;
 }

@@ -68,7 +68,7 @@ fn checksum(head: &[u8], entry: &[u8]) -> u32 {
     checksum.finalize()
 }
 
-/// Rewrites a chunk of a file that turned out to have the opposite order. It fits into memory, as it did before.
+/// Rewrites a chunk of a file that turned out to have the opposite order. The chunk fits into memory.
 pub(super) fn reversed(folder: &Path, chunk: &Chunk) -> Result<Chunk> {
     let mut reader = ChunkReader::open(folder, chunk)?;
     let mut entries = Vec::new();

@@ -40,8 +40,8 @@ pub fn merge(
     }
 }
 
-/// Gives the entries of an interval of time, in milliseconds since 1970, each with its time: oldest first, entries of one
-/// instant in the order of their arrival. An entry that has no time has that of its neighbour.
+/// Gives the entries of an interval of time, in milliseconds since 1970, each with its time: oldest first, entries of
+/// one instant in the order of their arrival. An entry that has no time has that of its neighbour.
 pub fn merge_interval(
     folder: &Path,
     pages: &[SpooledPage],

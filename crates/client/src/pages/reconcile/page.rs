@@ -1,4 +1,4 @@
-//! What the disk holds of a page, and in which order the whole log is wanted.
+//! A page stored on disk, and the requested order of the whole log.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,12 +12,12 @@ pub enum LogOrder {
     Received,
 }
 
-/// What the disk holds of a page. Written down, it outlives the process.
+/// A page stored on disk. Its serialized form is kept across restarts of the process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpooledPage {
     /// Names its files; no two pages have the same.
     pub id: u32,
-    /// How far back it reaches: pages with a greater age hold what is older. Two pages may have the same.
+    /// The position of the page in time: pages with a greater age hold older entries. Two pages may have the same age.
     pub age: u32,
     /// Its entries.
     pub entries: u64,

@@ -70,7 +70,7 @@ fn name(entry: &[u8]) -> Name {
     name
 }
 
-/// Every part of a value goes in with its kind and its length, so that no two values read the same.
+/// Each part of a value is hashed with its kind and length, so that different values have different input.
 fn update(digest: &mut Sha256, value: &str, depth: u32) {
     let value = value.trim_ascii();
     let fields = || serde_json::from_str::<BTreeMap<Cow<'_, str>, &RawValue>>(value);
@@ -95,7 +95,7 @@ fn update(digest: &mut Sha256, value: &str, depth: u32) {
         },
         Some(b'"') => match serde_json::from_str::<Cow<'_, str>>(value) {
             Ok(text) => part(digest, b's', text.as_bytes()),
-            // Half of a surrogate pair is no text, and yet some services write it.
+            // Some services write unpaired surrogates, which are not valid text.
             Err(_) => part(digest, b'?', value.as_bytes()),
         },
         // Numbers and literals; and values that are nested too deeply, as they are written.

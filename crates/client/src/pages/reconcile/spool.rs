@@ -1,4 +1,5 @@
-//! Lays the entries of a page down on disk as they arrive: gathered up to a bound of memory, sorted, written as a chunk.
+//! Lays the entries of a page down on disk as they arrive: gathered up to a bound of memory, sorted, written as a
+//! chunk.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -48,7 +49,7 @@ struct BufferedEntry {
 }
 
 impl PageSpool {
-    /// Lays down a page: `id` names its files, `age` says how far back it reaches.
+    /// Creates a spool for a page: `id` is part of the names of its files, `age` is its position in time.
     pub fn new(settings: SpoolSettings, id: u32, age: u32) -> Self {
         let page = SpooledPage {
             id,
@@ -72,7 +73,7 @@ impl PageSpool {
         Ok(self.page)
     }
 
-    /// True for a file that goes back in time, by the majority of its steps; none when it has no steps.
+    /// True if the times of a file decrease in the majority of its steps; none if it has no steps.
     fn direction(&self) -> Option<bool> {
         match self.steps {
             (0, 0) => None,
@@ -111,7 +112,7 @@ impl PageSpool {
 
     fn remove_chunks(&mut self) {
         for Chunk { file, .. } in self.page.chunks.drain(..) {
-            // One that is left behind is written over, or goes with its folder.
+            // A file that could not be removed is overwritten, or removed with its folder.
             let _ = std::fs::remove_file(self.settings.folder.join(file));
         }
     }
