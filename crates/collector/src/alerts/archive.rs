@@ -1,4 +1,4 @@
-//! What alerts read of the archive: for finding what to report, and whether it is over.
+//! The queries of alerts in the archive: for events to report, and for their end.
 
 use std::collections::HashMap;
 
@@ -48,7 +48,7 @@ pub(super) enum Measure {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Comparison {
     Unknown,
-    /// It is as usual, or it is not known what is usual.
+    /// The number is usual, or the usual number is unknown.
     Usual,
     Anomaly(Anomaly),
 }
@@ -96,8 +96,8 @@ pub(super) async fn recent_runs(
     Ok(archive.summaries.recent_runs_of_task(task, now.plus_millis(-LATE_MAX_MS), RECENT_RUNS_MAX).await?)
 }
 
-/// Compares a number of a run with the runs of its task before it. Rows are those that the run says, or else those of its
-/// component metrics; of several components with an unusual number, that which differs most.
+/// Compares a number of a run with the runs of its task before it. Numbers of rows are those that the run reports, or
+/// else those of its component metrics; of several components with an unusual number, that which differs most.
 pub(super) async fn compared(
     archive: &AlertArchive,
     rule: &AlertRule,

@@ -1,4 +1,4 @@
-//! What the destinations of vendors use: secrets, requests, and the meaning of answers.
+//! Shared code of the destinations of vendors: secrets, requests, and the meaning of responses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,8 +86,8 @@ fn placeholder() -> Url {
 }
 
 /// The name of a destination in the archive: its kind, its host, its rule, and its number if it is not the first of its
-/// kind there. Other settings and renewed secrets do not make it another one: what waits for it is sent, and what is open
-/// there is closed.
+/// kind there. Other settings and renewed secrets do not make it another one: what waits for it is sent, and what is
+/// open there is closed.
 pub(super) fn name(kind: &str, url: &Url, context: &ChannelContext<'_>) -> String {
     let (host, rule) = (url.host_str().unwrap_or_default(), context.owner);
     match context.number {
@@ -96,7 +96,7 @@ pub(super) fn name(kind: &str, url: &Url, context: &ChannelContext<'_>) -> Strin
     }
 }
 
-/// The same for the same address, in all rules.
+/// Returns a key that is equal for the same address in all rules.
 pub(super) fn destination_key_of(url: &Url) -> String {
     hex::encode(Sha256::digest(url.as_str()))
 }

@@ -19,7 +19,7 @@ pub(super) struct ChatSettings {
     url: Option<TextOrSecret>,
 }
 
-/// What distinguishes the services.
+/// The properties in which the services differ.
 struct Service {
     kind: &'static str,
     body: fn(&Message) -> Value,
@@ -64,7 +64,7 @@ impl ChatWebhook {
         self.name.clone()
     }
 
-    /// The same for the same channel, in all rules.
+    /// Returns a key that is equal for the same channel in all rules.
     pub(super) fn destination_key(&self) -> String {
         self.destination_key.clone()
     }

@@ -13,7 +13,7 @@ pub(super) fn seconds(ms: i64) -> String {
     }
 }
 
-/// What is late, in words behind its name.
+/// Describes a late start, as text that follows the name.
 pub(super) fn late_in_words(missing: &MissingStart) -> String {
     let MissingStart { last, expected, usual_ms } = missing;
     format!(

@@ -35,8 +35,8 @@ pub(super) const LOOK_BACK_MS: i64 = 2 * 86_400_000;
 /// How much later than its timestamp a transaction may be committed. Unit: milliseconds.
 const OVERLAP_MS: i64 = 120_000;
 
-/// How long a failed run is not reported while its problem is not known: its log is summarised once it has settled. Unit:
-/// milliseconds. Below [`OVERLAP_MS`], within which a search finds the run again.
+/// How long a failed run is not reported while its problem is not known: its log is summarised once it has settled.
+/// Unit: milliseconds. Below [`OVERLAP_MS`], within which a search finds the run again.
 const PROBLEM_WAIT_MS: i64 = 90_000;
 const _: () = assert!(PROBLEM_WAIT_MS < OVERLAP_MS);
 
@@ -177,7 +177,7 @@ impl Occurrence {
         }
     }
 
-    /// The same for a preview.
+    /// Returns the alert in the form of a preview.
     pub(super) fn previewed(&self) -> PreviewedAlertBody {
         PreviewedAlertBody {
             what: self.what.to_owned(),
@@ -682,7 +682,7 @@ impl Finder<'_> {
     }
 
     fn open_problems(&self) -> ProblemFilter {
-        // Of runs that ended long ago, the archive may learn now.
+        // Runs that ended long ago may be added to the archive now.
         let (state, seen_since) = (Some(ProblemState::Open), Some(self.since));
         ProblemFilter { state, seen_since, ..ProblemFilter::default() }
     }

@@ -23,8 +23,8 @@ const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(60);
 // No other node may take over an alert that is still being sent.
 const _: () = assert!(ATTEMPT_TIME_MAX.as_millis() < ALERT_LEASE_MS as u128);
 
-/// The statuses of a mailbox that does not exist, or that has moved (RFC 3463). Other refusals, such as one by policy, may have
-/// been lifted when the message is sent again.
+/// The statuses of a mailbox that does not exist, or that has moved (RFC 3463). Other refusals, such as one by policy,
+/// may have been lifted when the message is sent again.
 const NO_MAILBOX: [&str; 2] = ["5.1.1", "5.1.6"];
 
 /// Maximum number of characters of a subject.
@@ -129,7 +129,7 @@ impl Mail {
         let mut message = lettre::Message::builder()
             .from(self.from.clone())
             .subject(format!("[runlog] {subject}"))
-            // The same for each attempt, so that the recipient can detect duplicates.
+            // The ID is equal for each attempt, so that the recipient can detect duplicates.
             .message_id(Some(format!("<{id}@{domain}>")));
         for to in &self.to {
             message = message.to(to.clone());

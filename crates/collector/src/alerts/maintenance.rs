@@ -7,7 +7,7 @@ use runlog_model::{TaskId, Timestamp};
 use super::rule::TimeOf;
 use crate::glob;
 
-/// A period, or one that comes again and again, in which alerts about some tasks are held until its end.
+/// A single or recurring period in which alerts about some tasks are held until its end.
 #[derive(Clone)]
 pub struct Maintenance {
     /// Its name.
@@ -18,8 +18,8 @@ pub struct Maintenance {
     pub workspaces: Vec<String>,
     /// Only these tasks; all if empty.
     pub tasks: Vec<TaskId>,
-    /// Only tasks whose name matches one of these patterns, in which `*` stands for any text, and plans with such a name;
-    /// all if empty.
+    /// Only tasks whose name matches one of these patterns, in which `*` stands for any text, and plans with such a
+    /// name; all if empty.
     pub task_names: Vec<String>,
     /// The end of the period that a time is in; none if it is in none.
     pub end: TimeOf,

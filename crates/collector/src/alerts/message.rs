@@ -106,7 +106,7 @@ impl Message {
         }
     }
 
-    /// What happened, in one line.
+    /// Returns a summary in one line.
     pub(super) fn title(&self) -> String {
         let first = one_line(self.field("text"));
         match self.count() {

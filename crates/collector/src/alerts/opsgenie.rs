@@ -1,8 +1,8 @@
 //! Opsgenie: the Alert API, `POST /v2/alerts`, and closing by alias.
 //!
 //! Source: "Alert API" of the Opsgenie documentation: a message of up to 130 characters, an alias of up to 512, a
-//! description of up to 15,000, 20 tags of up to 50, details of up to 8,000 in total, priorities P1 to P5. 202 accepts a
-//! request, 422 refuses it for good, 429 asks to wait.
+//! description of up to 15,000, 20 tags of up to 50, details of up to 8,000 in total, priorities P1 to P5. 202 accepts
+//! a request, 422 refuses it for good, 429 asks to wait.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};

@@ -152,8 +152,8 @@ impl<'a> RecoveryCheck<'a> {
         })
     }
 
-    /// The tasks that it is about: those that a problem hits and to which the rule applies, or else the one of the message
-    /// that reported it; or the plan.
+    /// The tasks that it is about: those that a problem hits and to which the rule applies, or else the one of the
+    /// message that reported it; or the plan.
     pub(super) async fn affected_scopes_of(
         &self,
         about: Option<&AlertSubject>,
@@ -210,8 +210,8 @@ impl<'a> RecoveryCheck<'a> {
         Ok(decided.next().filter(|run| is_good(run.status) && run.triggered_at > at).cloned())
     }
 
-    /// The last decided run of a task, if it was successful, triggered later, and has a usual number of rows or records: an
-    /// unknown number may be as unusual.
+    /// The last decided run of a task, if it was successful, triggered later, and has a usual number of rows or
+    /// records: an unknown number may be as unusual.
     async fn usual_later(
         &mut self,
         task: TaskId,
@@ -238,7 +238,7 @@ impl<'a> RecoveryCheck<'a> {
                 Some(rows) => return Ok((rows < self.rule.rejected_rows).then_some(id)),
                 // Component metrics become known minutes after the end of a run, maybe after that of the next one.
                 None if self.archive.collection.components_are_due(id).await? => {}
-                // It says that it rejected some.
+                // The status itself reports rejected rows.
                 None if run.status.coarse() == RunStatus::Rejected && self.rule.rejected_rows <= 1 => return Ok(None),
                 None => return Ok(Some(id)),
             }
@@ -266,7 +266,7 @@ pub(super) fn is_recovery_deferred(is_flapping: bool, ended_at: Timestamp, now: 
     is_flapping && now.millis_since(ended_at) < QUIET_MS
 }
 
-/// The message that says that something is over, made of the one that reported it.
+/// Returns the recovery message, derived from the message that reported the condition.
 pub(super) fn body(reported: &str, why: &Resolution, now: Timestamp) -> String {
     let mut body: Value = serde_json::from_str(reported).unwrap_or_default();
     let reported = body["text"].as_str().unwrap_or_default();
@@ -285,7 +285,7 @@ pub(super) fn body(reported: &str, why: &Resolution, now: Timestamp) -> String {
 mod tests {
     use super::*;
 
-    /// What does not decode never ends.
+    /// A subject that cannot be decoded would never be resolved.
     #[test]
     fn what_earlier_versions_have_recorded_is_read() {
         let check = |recorded: &str, member: &str| {

@@ -34,8 +34,8 @@ pub struct AlertRule {
     pub sink_lag: Duration,
     /// The least number of rejected rows of a run that is reported.
     pub rejected_rows: u64,
-    /// The number of rows or records of a run is unusual if it is this many times the usual one, or the usual one is this
-    /// many times that.
+    /// The number of rows or records of a run is unusual if it is this many times the usual one, or the usual one is
+    /// this many times that.
     pub rows_factor: f64,
     /// How long a run may wait for its engine.
     pub dispatch_time: Duration,
@@ -86,9 +86,9 @@ pub enum GroupBy {
     /// Each event is a message.
     #[default]
     None,
-    /// Those about the same task.
+    /// Alerts about the same task.
     Task,
-    /// Those about the same problem.
+    /// Alerts about the same problem.
     Problem,
     /// All of the rule.
     Rule,
@@ -144,7 +144,7 @@ pub enum Condition {
     LogUnusual,
     /// Runs wait for an engine for too long, or did not begin for want of one.
     EngineUnavailable,
-    /// A task did not run when its schedule says.
+    /// A task did not run at its scheduled time.
     TaskMissed,
 }
 
@@ -249,7 +249,7 @@ impl Destination {
         if self.keeps_state() { self.send(&Message::test(id, Purpose::Recovery, rule), now).await } else { Ok(()) }
     }
 
-    /// True if an alert stays open there until it is said to be over.
+    /// True if an alert stays open at the destination until its end is reported.
     pub(super) fn keeps_state(&self) -> bool {
         matches!(self, Self::PagerDuty(_) | Self::Opsgenie(_))
     }
@@ -263,7 +263,7 @@ impl AlertRule {
         self.to.iter().map(Destination::name).zip(futures::future::join_all(tests).await).collect()
     }
 
-    /// What it reports and to whom, without secrets.
+    /// Returns the description of the rule and its destinations, without secrets.
     pub(super) fn description(&self) -> AlertRuleDescription {
         AlertRuleDescription {
             when: self.when.iter().map(|condition| condition.name().to_owned()).collect(),
@@ -275,7 +275,7 @@ impl AlertRule {
         }
     }
 
-    /// What has taken the place of each destination that had another name in archives of earlier versions.
+    /// Returns the replacements of destinations that had other names in archives of earlier versions.
     pub(super) fn replacements(&self) -> BTreeMap<String, Vec<String>> {
         let mut replacements = BTreeMap::<_, Vec<_>>::new();
         for destination in &self.to {

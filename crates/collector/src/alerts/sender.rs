@@ -202,7 +202,7 @@ impl Alerts {
         Ok(queued)
     }
 
-    /// What each rule would report of what happened since then; nothing is recorded or sent.
+    /// Returns the alerts that each rule would report about events since then; nothing is recorded or sent.
     ///
     /// Late tasks and incomplete logs are those of now, and sinks that are behind are left out.
     pub async fn preview(&self, since: Timestamp, now: Timestamp) -> Result<Vec<AlertPreviewBody>, AlertError> {
@@ -316,8 +316,8 @@ impl Alerts {
         join_all(tested.map(async |(name, destination)| (self.shown_name(name), destination.check(now).await))).await
     }
 
-    /// A destination as its rule names it: `night-shift: webhook example.com (1 of 2)`. Its name in the archive ends with a
-    /// hash.
+    /// A destination as its rule names it: `night-shift: webhook example.com (1 of 2)`. Its name in the archive ends
+    /// with a hash.
     fn shown_name(&self, name: &str) -> String {
         let is_hash = |word: &str| word.len() == 8 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
         let kind = name.rsplit_once(' ').filter(|(_, word)| is_hash(word)).map_or(name, |(kind, _)| kind);

@@ -1,8 +1,8 @@
 //! Slack: an incoming webhook, which takes a message as blocks.
 //!
-//! Source: "Sending messages using incoming webhooks", "Formatting text for app surfaces" and the reference of Block Kit:
-//! at most 50 blocks, 150 characters in a header, 3,000 in the text of a section and 2,000 in each of its ten fields;
-//! `&`, `<` and `>` are escaped everywhere, which also disarms mentions such as `<!channel>`.
+//! Source: "Sending messages using incoming webhooks", "Formatting text for app surfaces" and the reference of Block
+//! Kit: at most 50 blocks, 150 characters in a header, 3,000 in the text of a section and 2,000 in each of its ten
+//! fields; `&`, `<` and `>` are escaped everywhere, which also disarms mentions such as `<!channel>`.
 
 use serde_json::{Value, json};
 
@@ -61,7 +61,7 @@ fn escaped(text: &str, chars_max: usize) -> String {
             '>' => "&gt;",
             letter => letter.encode_utf8(&mut buffer),
         };
-        // UTF-16, because it is not said what a character is.
+        // UTF-16, because the documentation does not define a character.
         let length = part.encode_utf16().count();
         if length > room {
             shown.push('…');

@@ -1,7 +1,8 @@
 //! Microsoft Teams: a workflow that is started by a webhook and posts an Adaptive Card.
 //!
-//! Source: "Create incoming webhooks with Workflows", "Adaptive Cards" 1.4: the message is an envelope with one attachment;
-//! it has at most 28 KB. Text of logs is shown in text runs, because text blocks and facts interpret Markdown.
+//! Source: "Create incoming webhooks with Workflows", "Adaptive Cards" 1.4: the message is an envelope with one
+//! attachment; it has at most 28 KB. Text of logs is shown in text runs, because text blocks and facts interpret
+//! Markdown.
 
 use serde_json::{Value, json};
 

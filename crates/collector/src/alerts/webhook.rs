@@ -31,14 +31,14 @@ impl Webhook {
         Ok(Self { url, secret, http, rule: None })
     }
 
-    /// The same as the only webhook of a rule. Another rule may have the same URL with other headers and another secret, and
-    /// what waits is sent also when the URL is renewed.
+    /// The same as the only webhook of a rule. Another rule may have the same URL with other headers and another
+    /// secret, and what waits is sent also when the URL is renewed.
     #[must_use]
     pub fn of_rule(self, rule: &str) -> Self {
         Self { rule: Some(rule.to_owned()), ..self }
     }
 
-    /// Its host, which is no secret, and its rule.
+    /// Returns the host, which is not secret, and the rule.
     pub(super) fn name(&self) -> String {
         let host = self.url.host_str().unwrap_or_default();
         match &self.rule {

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Entries are stored once, by their ID, so that a window may be read again: after an interruption, when its pages have
-//! shifted while they were read, and each time that entries are looked for that came late. Requests give way to all others,
-//! and a failure does not keep runs from being collected.
+//! shifted while they were read, and at each search for late entries. The requests have the lowest priority, and a
+//! failure does not affect the collection of runs.
 
 use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
@@ -72,7 +72,7 @@ struct Paging {
 
 /// The result of reading a window once.
 enum PagesOutcome {
-    /// It has too many entries: so many.
+    /// The window has too many entries; their number.
     TooLong(u64),
     Read(WindowReading),
 }
@@ -89,9 +89,9 @@ enum WindowOutcome {
 #[derive(Default)]
 struct WindowReading {
     seen: HashSet<u64>,
-    /// How many entries the service counts; `None` if it does not say, or counts something else.
+    /// Number of entries reported by the service; `None` if it reports none, or counts something else.
     total: Option<u64>,
-    /// How many elements of its pages are no entries.
+    /// Number of elements of the pages that are not entries.
     others: u64,
     /// True if an entry occurred twice, or if the total changed.
     is_suspect: bool,
@@ -113,8 +113,8 @@ impl AuditLogWorker {
         self.0.context.upstream.settings.audit_logs
     }
 
-    /// Deletes the entries that are too old, and stores those since the last round. A problem of the upstream is recorded
-    /// and is not an error.
+    /// Deletes the entries that are too old, and stores those since the last round. A problem of the upstream is
+    /// recorded and is not an error.
     pub(super) async fn round(&self, stop: &CancellationToken) -> Result<AuditLogRound> {
         let CollectContext { archive, upstream, .. } = &*self.0.context;
         let now = upstream.client.clock().now();
@@ -157,8 +157,8 @@ impl AuditLogWorker {
         Ok(round)
     }
 
-    /// Deletes the entries that are too old, whether others can be collected or not. Returns the time of the oldest ones that
-    /// are kept; `None` if all are.
+    /// Deletes the entries that are too old, whether others can be collected or not. Returns the time of the oldest
+    /// ones that are kept; `None` if all are.
     async fn expire(&self) -> Result<Option<Timestamp>> {
         let CollectContext { archive, upstream, .. } = &*self.0.context;
         let Some(keep) = upstream.settings.audit_logs_keep else { return Ok(None) };

@@ -119,8 +119,8 @@ impl Collector {
         self.discover_range(range).await
     }
 
-    /// Lists the runs of a range of time, by the clock of the upstream. An error of one list or run is returned at the end; runs from the other lists
-    /// are kept.
+    /// Lists the runs of a range of time, by the clock of the upstream. An error of one list or run is returned at the
+    /// end; runs from the other lists are kept.
     pub async fn discover_range(&self, range: Range) -> Result<Discovered> {
         let Shared { context, discovery, progress, .. } = &*self.0;
         let CollectContext { archive, upstream, .. } = context.as_ref();
@@ -152,8 +152,8 @@ impl Collector {
         }
     }
 
-    /// Deletes the audit logs of the tenant that are too old, and stores those since the last round, if they are wanted. A
-    /// problem of the upstream is recorded, and no error.
+    /// Deletes the audit logs of the tenant that are too old, and stores those since the last round, if they are
+    /// wanted. A problem of the upstream is recorded, and no error.
     pub async fn collect_audit_logs(&self, stop: &CancellationToken) -> Result<AuditLogRound> {
         self.0.audit_logs.round(stop).await
     }
@@ -195,8 +195,8 @@ impl Collector {
         round
     }
 
-    /// Lands one due run, polls one running run, or fetches the component metrics of one or a plan execution; none if there
-    /// is nothing to do.
+    /// Lands one due run, polls one running run, or fetches the component metrics of one or a plan execution; none if
+    /// there is nothing to do.
     async fn step(&self, stop: &CancellationToken) -> Result<Option<CollectStats>> {
         match self.0.worker.land_one(stop).await? {
             Some(one) => Ok(Some(one)),

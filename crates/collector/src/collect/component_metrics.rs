@@ -4,8 +4,8 @@
 //! landed ▸ due ▸ claim ▸ all pages ▸ one transaction: metrics stored, not due any more
 //! ```
 //!
-//! The log does not wait for them: the transaction that lands it makes them due, and requests for them give way to all
-//! others. They are stored completely or not at all, so that a collector that is killed begins again.
+//! The log does not wait for them: the transaction that lands it makes them due, and requests for them have the lowest
+//! priority. They are stored completely or not at all, so that a collector that is killed begins again.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -42,8 +42,8 @@ const AGAIN_FIRST: Duration = Duration::from_secs(60);
 const AGAIN_MAX: Duration = Duration::from_secs(6 * 3_600);
 /// The delay after an attempt that did not fail because of the run.
 const AGAIN_AFTER_OUTAGE: Duration = Duration::from_secs(300);
-/// Number of attempts after which the metrics of a run are given up if the problem is in its metrics, not in the service:
-/// about a day.
+/// Number of attempts after which the metrics of a run are given up if the problem is in its metrics, not in the
+/// service: about a day.
 const ATTEMPTS_MAX: i64 = 12;
 /// How often the metrics of a run are read in one attempt, if they are not certain.
 const READINGS_MAX: u32 = 3;
@@ -333,8 +333,8 @@ impl Pages {
         true
     }
 
-    /// True if as many were received as the service counts, which can be trusted: the last page did not begin with the end
-    /// of the one before, and was not full.
+    /// True if as many were received as the service counts, which can be trusted: the last page did not begin with the
+    /// end of the one before, and was not full.
     fn are_all(&self, total: u64) -> bool {
         let overlaps = self.joints.last().is_some_and(|(_, overlap)| *overlap > 0);
         self.received as u64 == total && !overlaps && (self.last as u64) < COMPONENTS_PAGE_MAX

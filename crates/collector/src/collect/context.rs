@@ -1,4 +1,4 @@
-//! What all parts of the collection of one upstream share.
+//! State shared by all parts of the collection from one upstream.
 
 use std::collections::HashSet;
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! Failed requests for what runs are collected without: descriptions of tasks, details of runs, and the history of runs.
+//! Failed requests for what runs are collected without: descriptions of tasks, details of runs, and the history of
+//! runs.
 //!
 //! Each is in the debug log. One of each kind in an hour is logged as a warning; all are counted in the archive, where
 //! `runlog status` and the metrics show them.
@@ -20,7 +21,7 @@ const STORED_EVERY_MS: i64 = 60_000;
 pub(super) enum Detail {
     /// The description, version and tags of a task.
     TaskDescription,
-    /// What the upstream returns only for a single run, such as numbers of rows.
+    /// The details that the upstream returns only for a single run, such as numbers of rows.
     Run,
     /// Artifacts, log levels and attempts of runs.
     History,
@@ -47,7 +48,7 @@ impl Detail {
         }
     }
 
-    /// What is missing in the archive without it.
+    /// Returns a description of the data that is missing in the archive without this detail.
     fn missing(self) -> &'static str {
         match self {
             Self::TaskDescription => "descriptions, versions and tags of tasks may be missing or outdated",

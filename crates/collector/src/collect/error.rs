@@ -7,7 +7,7 @@ use crate::fetch::error::FetchError;
 /// Why a round of collection failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectError {
-    /// A request to the service failed; its kind says what to do.
+    /// A request to the service failed; its kind determines the reaction.
     #[error(transparent)]
     Upstream(#[from] runlog_client::Error),
     /// An operation on the archive failed.

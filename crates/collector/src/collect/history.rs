@@ -1,5 +1,5 @@
-//! Adds to the runs of a list what only the history of the service has of them: artifact, log level, attempts, plan, and the
-//! kind of task.
+//! Adds to the runs of a list what only the history of the service has of them: artifact, log level, attempts, plan,
+//! and the kind of task.
 //!
 //! Runs are looked up when a list first shows that they have ended, many with one request. Runs are also collected
 //! without a history, or without the right to read it.
@@ -130,7 +130,7 @@ fn period_of(runs: &[&mut Execution], now: Timestamp) -> Option<(Timestamp, Time
     Some((oldest.plus_millis(-PERIOD_MARGIN_MS), newest.plus_millis(PERIOD_MARGIN_MS)))
 }
 
-/// Adds what the history has of a run to what the list says of it.
+/// Adds the fields of a run in the history to those of the list.
 fn add(run: &mut Execution, item: &Map<String, Value>) {
     let Some(fields) = run.raw.as_object_mut() else { return };
     for (name, known_as) in FIELDS {

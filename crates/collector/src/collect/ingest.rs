@@ -72,7 +72,7 @@ struct Job {
 
 /// The result for one interval.
 struct IngestOutcome {
-    /// What was read.
+    /// The result of merging the pages of the interval.
     merged: Merged,
     /// Number of records that were added to the batch.
     stored: u64,
@@ -202,7 +202,7 @@ impl IngestTarget {
     }
 
     async fn land_once(&self, jobs: &[Job]) -> Result<Merged> {
-        // Of several writers that start from the same state of the log, only one can commit.
+        // If several writers start from the same state of the log, only one of them can commit.
         let (mut batch, before) = self.archive().ingest.begin_next_batch(self.run_id).await?;
         let (mut merged, mut stored, mut odd) = (Merged::default(), 0, 0);
         let outcome = async {
@@ -337,7 +337,7 @@ impl Instants {
         Self { reader: Some(reader), ..Self::none() }
     }
 
-    /// True if there are no more.
+    /// True if there are no more records.
     fn are_over(&self) -> bool {
         self.reader.is_none() && self.ahead.as_slice().is_empty()
     }

@@ -86,8 +86,8 @@ fn walked(checkpoint: &Checkpoint) -> Vec<&PageState> {
     pages
 }
 
-/// The end of the request for a page, not before the start of its part: a service may say that older records follow although
-/// the next part has them.
+/// The end of the request for a page, not before the start of its part: a service may report older records although
+/// they belong to the next part.
 fn end_of(checkpoint: &Checkpoint, page: &PageState) -> i64 {
     millis(page.end.as_deref()).unwrap_or(i64::MAX).max(start_of(checkpoint, page))
 }
@@ -204,8 +204,9 @@ mod tests {
         }
     }
 
-    /// Of a log in parts, the page of a part said that older records follow, at the start of the part or before it: in some
-    /// orders of their arrival, the instant at which the log was cut was in two intervals, and its records were stored twice.
+    /// Of a log in parts, the page of a part said that older records follow, at the start of the part or before it: in
+    /// some orders of their arrival, the instant at which the log was cut was in two intervals, and its records were
+    /// stored twice.
     #[test]
     fn a_page_that_reaches_back_to_the_start_of_its_part_shares_no_instant_with_the_next_part() {
         let text = |ms: i64| Timestamp::clamped(ms).to_api_text();

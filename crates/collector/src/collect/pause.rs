@@ -17,8 +17,8 @@ const UNAVAILABLE_PAUSE_MS: i64 = 60_000;
 pub(super) struct Pause(Mutex<Option<Timestamp>>);
 
 impl Pause {
-    /// True while nothing is to be requested. A pause that ends later than any can was begun by a clock that was ahead, and
-    /// is over.
+    /// True while nothing is to be requested. A pause that ends later than any can was begun by a clock that was ahead,
+    /// and is over.
     pub(super) fn is_on(&self, now: Timestamp) -> bool {
         let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         until.is_some_and(|until| (1..=REFUSED_PAUSE_MS).contains(&until.millis_since(now)))

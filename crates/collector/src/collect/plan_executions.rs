@@ -4,8 +4,8 @@
 //! list ▸ upsert ▸ due ▸ claim ▸ execution, steps, error handlers ▸ one transaction: stored, due again until it has ended
 //! ```
 //!
-//! Requests for them give way to those for runs and logs. An execution is stored as a whole, so that a collector that is
-//! killed begins it again; what has changed in a list is due again, even if it had ended.
+//! Requests for them have a lower priority than those for runs and logs. An execution is stored as a whole, so that a
+//! collector that is killed begins it again; what has changed in a list is due again, even if it had ended.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -95,8 +95,8 @@ impl PlanWorker {
             && selection.tags.is_empty()
     }
 
-    /// Lists the plan executions of a range of time, and those since the last listing. Returns the number of requests. An
-    /// error does not keep runs from being collected: it is recorded, and the list is read again in the next round.
+    /// Lists the plan executions of a range of time, and those since the last listing. Returns the number of requests.
+    /// An error does not keep runs from being collected: it is recorded, and the list is read again in the next round.
     pub(super) async fn list(&self, scopes: &[ExecutionScope], range: Range) -> Result<u64> {
         let CollectContext { archive, upstream, .. } = &*self.0.context;
         let now = upstream.client.clock().now();
@@ -375,8 +375,8 @@ impl PlanWorker {
     }
 }
 
-/// The steps of a plan execution, in the order in which they were designed: those that the service lists, and those that
-/// only the plan has. Steps that had ended before are not requested again.
+/// The steps of a plan execution, in the order in which they were designed: those that the service lists, and those
+/// that only the plan has. Steps that had ended before are not requested again.
 async fn fetch_steps(
     client: &Client,
     id: &str,
@@ -385,7 +385,7 @@ async fn fetch_steps(
 ) -> Result<Vec<StepReport>> {
     let listed = match client.plan_steps(id).await {
         Ok(listed) => listed,
-        // Of a plan that did not start, there are none.
+        // A plan that did not start has none.
         Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error.into()),
     };
@@ -447,7 +447,7 @@ fn has_not_changed(listed: &Fields, known: &StepReport) -> bool {
     let same = |name: &str| listed.get(name) == known.step.get(name);
     let has_handler_ended = match &known.error_handler {
         Some(handler) => is_settled(handler),
-        // It may still begin.
+        // The error handler of an unsuccessful step may still begin.
         None => plan_report::step_outcome(listed) == StepOutcome::Succeeded,
     };
     is_settled(listed) && has_handler_ended && same("executionStatus") && same("finishTimestamp")
@@ -466,7 +466,7 @@ async fn fetch_step(client: &Client, id: &str, execution_id: &str, listed: Field
         StepOutcome::Failed | StepOutcome::Unknown => client.plan_error_handler(id, execution_id).await?,
         StepOutcome::NotStarted | StepOutcome::Running | StepOutcome::Succeeded => None,
     };
-    // A handler that did not run is no handler that ran.
+    // Handlers that did not run are not recorded.
     let ran = handler.filter(|handler| plan_report::step_outcome(handler) != StepOutcome::NotStarted);
     Ok((step, ran))
 }

@@ -32,7 +32,7 @@ pub(super) async fn record_runs(context: &CollectContext) -> Result<()> {
                 }
             }
         }
-        // Those of other tasks are reported when their logs are to land.
+        // Runs of other tasks are reported when their logs are due to land.
         reports.sort_by_key(|report| report.run_id);
         context.record_reported(&reports).await?;
         if (runs.len() as u64) < RUNS_TOGETHER {
@@ -42,8 +42,8 @@ pub(super) async fn record_runs(context: &CollectContext) -> Result<()> {
     }
 }
 
-/// A run as the archive records it; none if it may have a status that is not selected. `tasks` are those that the archive
-/// has by now.
+/// A run as the archive records it; none if it may have a status that is not selected. `tasks` are those that the
+/// archive has by now.
 async fn reported(
     context: &CollectContext,
     run: &UnrecordedRun,

@@ -23,27 +23,27 @@ const HISTORY: &str = "search the history of runs";
 
 const NOT_LISTED: &str = "no runs could be listed";
 
-/// What an account must be allowed to do, and whether it is.
+/// A right that an account needs, and the outcome of its test.
 #[derive(Debug)]
 pub struct RightTest {
-    /// What it must be allowed to do, such as `list workspaces`.
+    /// The tested action, such as `list workspaces`.
     pub what: &'static str,
-    /// What was found, why it was refused, or why it could not be tested.
+    /// The outcome of the test.
     pub outcome: RightOutcome,
 }
 
 /// Whether an account has a right.
 #[derive(Debug)]
 pub enum RightOutcome {
-    /// It has; what was found.
+    /// The account has the right; a description of the result.
     Granted(String),
-    /// It has, but sees nothing; what to do about it.
+    /// The account has the right, but the result is empty; advice for the user.
     Doubtful(String),
-    /// The request failed; if it was refused, the message says what to grant.
+    /// The request failed; if it was refused, the message names the right to grant.
     Failed(runlog_client::Error),
     /// The request failed, but logs can be collected without the right.
     Dispensable {
-        /// If it was refused, the message says what to grant.
+        /// If the request was refused, the message names the right to grant.
         error: runlog_client::Error,
         /// What is missing in the archive without it.
         missing: &'static str,

@@ -16,7 +16,7 @@ const LIST_LIMIT: u64 = 100;
 /// How often a list is read again if it changed while it was read.
 const LIST_TRIES: u32 = 5;
 
-/// What is listed.
+/// The kind of objects in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum List {
     /// Runs.

@@ -33,8 +33,8 @@ use crate::fetch::spare_folders::{SPARE, SpareFolders, remove_left_over};
 use crate::shutdown::{until_shutdown, with_shutdown_timeout};
 use crate::workers::Pool;
 
-/// After how many answers that there is no log a run counts as one without a log. Other failures do not count: they say
-/// nothing about its log.
+/// Number of responses without a log after which a run is recorded as having no log. Other failures do not count,
+/// because they are no evidence about the log.
 const NO_LOG_TRIES: i64 = 3;
 /// Suffix of the folder with the records of a run that is still running.
 const SO_FAR: &str = ".so-far";
@@ -250,7 +250,7 @@ impl RunWorker {
                     debug!(run.id = %run_id, %error, "pages of a failed attempt are left behind");
                 }
                 match error {
-                    // It has not logged anything yet.
+                    // The run has not logged anything yet.
                     CollectError::Fetch(FetchError::NoLog) => Ok(()),
                     error => Err(error),
                 }
@@ -361,8 +361,8 @@ impl RunWorker {
         Ok(Some(report.records))
     }
 
-    /// Records what the upstream returns only for a single task and for a single run. Returns the end of the run with these
-    /// details; none if the upstream has none of the run. The log is fetched meanwhile.
+    /// Records what the upstream returns only for a single task and for a single run. Returns the end of the run with
+    /// these details; none if the upstream has none of the run. The log is fetched meanwhile.
     async fn details(self, run: Execution, run_id: RunId) -> Option<FinishRun> {
         let context = &self.0.context;
         let described = context.tasks.describe_task(&context.archive.workspaces, &context.upstream, &run).await;

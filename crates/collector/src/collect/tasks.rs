@@ -89,8 +89,8 @@ impl KnownTasks {
         Ok(id)
     }
 
-    /// Records what the upstream returns only for a single task: its description, version and tags. It is requested once
-    /// an hour; without it, the task stays as it is.
+    /// Records what the upstream returns only for a single task: its description, version and tags. It is requested
+    /// once an hour; without it, the task stays as it is.
     ///
     /// An error is one of the upstream.
     pub(super) async fn describe_task(
@@ -105,7 +105,7 @@ impl KnownTasks {
         }
         let description = match upstream.client.task_description(id).await {
             Ok(description) => description,
-            // It was deleted.
+            // The task was deleted.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };

@@ -20,8 +20,8 @@ pub(super) fn execution_of(run_id: RunId, body: &str) -> Result<Execution> {
     serde_json::from_str(body).map(|raw| Execution::read(in_one_form(raw))).map_err(bad)
 }
 
-/// A run with the fields of a list, and with those that a Runlog adds for another one: in the form of a single run, `planId`
-/// is the ID of the plan execution.
+/// A run with the fields of a list, and with those that a Runlog adds for another one: in the form of a single run,
+/// `planId` is the ID of the plan execution.
 fn in_one_form(mut raw: Value) -> Value {
     let Some(fields) = raw.as_object_mut() else { return raw };
     if fields.contains_key("jobId")
@@ -47,8 +47,8 @@ pub(super) fn report_of(run: &Execution, run_id: RunId, task_id: TaskId) -> Repo
     ReportedRun { run_id, start: start_of(run, task_id), end: finish_request(run) }
 }
 
-/// What the archive records of the start of a run. A run whose start the upstream does not give is dispatching, unless it is
-/// executing: then it has started when it was triggered.
+/// Returns the start of a run in the form that the archive records. A run whose start the upstream does not give is
+/// dispatching, unless it is executing: then it has started when it was triggered.
 fn start_of(run: &Execution, task_id: TaskId) -> StartRun {
     let text = |name: &str| run.text(name).map(str::to_owned);
     let is_executing = run.status == Some(RunStatus::Executing);
@@ -79,8 +79,8 @@ fn start_of(run: &Execution, task_id: TaskId) -> StartRun {
     }
 }
 
-/// Where the run took place. A kind of place that is not known here hides no engine. Source: `runtime` of a list, and the
-/// fields of a single run.
+/// Where the run took place. A kind of place that is not known here hides no engine. Source: `runtime` of a list, and
+/// the fields of a single run.
 fn runtime_of(run: &Execution) -> Option<Runtime> {
     let listed = run.raw.get("runtime");
     let text = |name: &str, of_single: &str| {
@@ -144,8 +144,8 @@ const STATUS_CHARS_MAX: usize = 200;
 
 /// Returns the request that ends the run in the archive; none if the run has not ended.
 ///
-/// The archive has the statuses of the API only. If the upstream uses another word, it is kept as the kind of error, and in
-/// the error message, unless the upstream gives them.
+/// The archive has the statuses of the API only. If the upstream uses another word, it is kept as the kind of error,
+/// and in the error message, unless the upstream gives them.
 pub(super) fn finish_request(run: &Execution) -> Option<FinishRun> {
     let text = |name: &str| run.text(name).map(str::to_owned);
     let status = run.final_status()?;

@@ -94,7 +94,7 @@ impl AuditDelivery<'_> {
             let sequence = entry.sequence;
             match self.item(entry) {
                 Ok(item) => items.push(item),
-                // It stays in the archive, and must not hold up those behind it.
+                // The entry stays in the archive, and must not block the entries that follow.
                 Err(error) => undecodable.push((sequence, format!("the entry does not decode: {error}"))),
             }
         }
@@ -151,7 +151,8 @@ impl AuditDelivery<'_> {
         Ok(AuditDeliveryStep { delivered, ..AuditDeliveryStep::default() })
     }
 
-    /// An entry as a redacted record: its message says in a sentence what happened, its further fields are those of the entry.
+    /// An entry as a redacted record: its message says in a sentence what happened, its further fields are those of the
+    /// entry.
     fn item(&self, entry: StoredTenantAuditLog) -> serde_json::Result<Item> {
         let mut record = record_of(&entry)?;
         self.sink.redactor.record(&mut record);

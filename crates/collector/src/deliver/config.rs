@@ -20,7 +20,7 @@ pub struct SinkConfig {
     pub filter: SinkFilter,
     /// Whether the audit logs of tenants are delivered, too.
     pub audit_logs: bool,
-    /// What is redacted.
+    /// The redactor of its records.
     pub redactor: Redactor,
     /// The limits of a batch or file.
     pub bounds: BatchBounds,

@@ -11,7 +11,7 @@ use super::sinks::webhook::Webhook;
 #[derive(Clone)]
 pub struct Destination(pub(super) DestinationKind);
 
-/// What a destination receives.
+/// The kind of data that a destination receives.
 #[derive(Clone)]
 pub(super) enum DestinationKind {
     /// Records in batches.

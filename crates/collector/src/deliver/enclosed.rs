@@ -1,5 +1,5 @@
-//! Secrets with an enclosed value, which no pattern describes: an object or a list in brackets, an XML element, a block of
-//! YAML. They are removed as a whole, because nothing says which part of them is secret.
+//! Secrets with an enclosed value, which no pattern describes: an object or a list in brackets, an XML element, a block
+//! of YAML. They are removed as a whole, because it is unknown which part of them is secret.
 
 use std::sync::LazyLock;
 
@@ -96,8 +96,8 @@ impl<'a> EditedText<'a> {
 
 /// Replaces objects, lists and other values in brackets.
 ///
-/// Without a closing bracket, the value reaches to the end of the line, and in JSON to the end of the text: such a text was
-/// cut off.
+/// Without a closing bracket, the value reaches to the end of the line, and in JSON to the end of the text: such a text
+/// was cut off.
 fn without_groups(forms: &Forms, text: &str) -> Option<String> {
     let mut copy = EditedText::of(text);
     let mut budget = Budget::of(text);
@@ -132,8 +132,8 @@ fn without_groups(forms: &Forms, text: &str) -> Option<String> {
     copy.end()
 }
 
-/// Where a group ends that a text begins with: after its closing bracket. Brackets in quotation marks do not count, or, if
-/// nothing is said of quotation marks, those of other kinds.
+/// Where a group ends that a text begins with: after its closing bracket. Brackets in quotation marks do not count, or,
+/// if nothing is said of quotation marks, those of other kinds.
 fn group_end(text: &str, has_quotes: bool) -> Option<usize> {
     let closing = |open: u8| match open {
         b'[' => b']',

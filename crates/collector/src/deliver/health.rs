@@ -67,7 +67,8 @@ impl SinkHealth {
         self.pause().times > 0
     }
 
-    /// True while the sink is paused. A pause that ends later than any can was begun by a clock that was ahead, and is over.
+    /// True while the sink is paused. A pause that ends later than any can was begun by a clock that was ahead, and is
+    /// over.
     pub(super) fn is_paused(&self, now: Timestamp) -> bool {
         self.pause().is_on(now)
     }

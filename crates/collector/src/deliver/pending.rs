@@ -7,7 +7,7 @@ use super::bounds::BatchBounds;
 /// After this number of filtered-out records, a step is recorded for them alone.
 const LEFT_OUT_MAX: u64 = 100_000;
 
-/// What was read since the last step.
+/// The records read since the last step.
 #[derive(Default)]
 pub(super) struct PendingBatch {
     /// Number of selected records.

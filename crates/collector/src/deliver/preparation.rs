@@ -1,5 +1,5 @@
-//! Selects, redacts and encodes the records of a delivery, on background threads: this takes most of the processor time of a
-//! delivery, and requests of clients come first.
+//! Selects, redacts and encodes the records of a delivery, on background threads: this takes most of the processor time
+//! of a delivery, and requests of clients come first.
 
 use std::sync::Arc;
 
@@ -30,9 +30,9 @@ pub(super) struct Prepared<T> {
     pub(super) selected: Selected<T>,
 }
 
-/// What becomes of a record.
+/// The outcome of selecting a record.
 pub(super) enum Selected<T> {
-    /// It is passed on in this form.
+    /// The record is passed on in this form.
     Wanted(T),
     /// The filter of the sink leaves it out.
     FilteredOut,

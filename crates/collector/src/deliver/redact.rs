@@ -182,7 +182,7 @@ const SECRET_TOO: [(&str, &str); 16] = [
     ),
 ];
 
-/// What is a secret by itself: signatures of links, and tokens that have a form of their own.
+/// Secrets that are recognised without a name: signatures of links, and tokens with a distinctive format.
 const SECRET_ALONE: [(&str, &str); 2] = [
     (r#"(?i)([?&;](?:amp;)*(?:sig|(?:x-(?:amz|goog)-)?signature)=)[^\s"'&<>\\]+"#, "${1}<secret>"),
     (

@@ -22,7 +22,7 @@ const AGAIN_MAX: Duration = Duration::from_secs(15);
 /// After this number of consecutive attempts without a response, a batch is sent in halves.
 const TRIES_WHOLE: u32 = 2;
 
-/// What is needed to send records to a sink.
+/// The context for sending records to a sink.
 #[derive(Clone, Copy)]
 pub(super) struct Sender<'a> {
     pub(super) to: &'a Arc<dyn Sink>,

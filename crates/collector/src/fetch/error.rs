@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// Why a fetch has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// A request to the service failed; its kind says what to do.
+    /// A request to the service failed; its kind determines the reaction.
     #[error(transparent)]
     Upstream(#[from] runlog_client::Error),
     /// The service reports a different number of records than were received. The pages are kept on disk, so that
@@ -17,7 +17,8 @@ pub enum FetchError {
         /// Number of records received.
         got: u64,
     },
-    /// The service has neither pages nor a number of records of the run, which does not say that the run logged nothing.
+    /// The service has neither pages nor a number of records of the run, which does not mean that the run logged
+    /// nothing.
     #[error(
         "the service has no log of the run (404): it logged nothing, its log was not transferred yet, or it was deleted"
     )]

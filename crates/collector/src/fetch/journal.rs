@@ -83,7 +83,8 @@ pub(crate) struct PageState {
     pub(crate) age: u32,
     /// The end time of its request.
     pub(crate) end: Option<String>,
-    /// The end time of the next page, as returned by the service or found from the page on disk; none for the last page.
+    /// The end time of the next page, as returned by the service or found from the page on disk; none for the last
+    /// page.
     pub(crate) next_end: Option<String>,
     /// True if older records remain, and the service did not return the end time of the next page.
     #[serde(default)]

@@ -218,8 +218,8 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
         self.finish().await
     }
 
-    /// Finds the end times of the pages after those of which the service says that older records remain, but not where: from
-    /// the oldest records of these pages, once they are on disk. Source: the description of `endTime`.
+    /// Finds the end times of the pages after those of which the service says that older records remain, but not where:
+    /// from the oldest records of these pages, once they are on disk. Source: the description of `endTime`.
     async fn find_next_ends(&mut self) -> Result<()> {
         if !self.checkpoint.walked().any(PageState::awaits_next_end) {
             return Ok(());
@@ -239,8 +239,8 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
         Ok(())
     }
 
-    /// True if the number of records is requested even if the size of the only page tells it: late records of a run that
-    /// has just ended would be noticed. Not while other requests queue for the rate limit.
+    /// True if the number of records is requested even if the size of the only page tells it: late records of a run
+    /// that has just ended would be noticed. Not while other requests queue for the rate limit.
     fn wants_count(&self) -> bool {
         self.is_recent && !self.client.is_rate_limited()
     }

@@ -21,7 +21,7 @@ pub struct FetchRequest {
     pub order: LogOrder,
     /// The destination.
     pub output: Output,
-    /// The run, if it is known. If it has ended, the service is not asked for it again.
+    /// The run, if it is known. If it has ended, it is not requested from the service again.
     pub known: Option<Execution>,
     /// Waits until the run has ended and this time has passed since. None: fetches the records that exist now.
     pub settle: Option<Duration>,

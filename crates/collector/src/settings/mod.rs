@@ -1,6 +1,6 @@
 //! Values that occur in settings: names, times, references to secrets, certificates; and errors in them.
 //!
-//! What is absent here: the settings file and the environment, which are read by the command line only.
+//! The settings file and the environment are not read here, but only by the command line.
 
 mod error;
 mod names;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-/// Where a secret comes from.
+/// The source of a secret.
 // A value of another form is not shown: it may be the secret.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(

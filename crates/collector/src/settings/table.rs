@@ -1,7 +1,7 @@
 //! Reads a table of settings of which `kind` determines the names; errors name the setting.
 //!
-//! serde's own `tag` and `flatten` are not used: their errors contain neither the setting, and thus its line, nor similar
-//! names.
+//! serde's own `tag` and `flatten` are not used: their errors contain neither the setting, and thus its line, nor
+//! similar names.
 
 use std::cell::RefCell;
 

@@ -2,9 +2,8 @@
 //!
 //! Requests carry an access token, which is fetched with the client secret of an application. Azure Monitor does not
 //! detect duplicates: a record that is sent twice is stored twice, with the same `RecordId`. It truncates fields above
-//! 64 KB silently, so they are truncated here, with a mark.
-//! Source: "Logs Ingestion API in Azure Monitor", "Azure Monitor service limits", and "OAuth 2.0 client credentials flow
-//! on the Microsoft identity platform".
+//! 64 KB silently, so they are truncated here, with a mark. Source: "Logs Ingestion API in Azure Monitor", "Azure
+//! Monitor service limits", and "OAuth 2.0 client credentials flow on the Microsoft identity platform".
 
 use std::sync::Arc;
 
@@ -272,7 +271,7 @@ impl AccessTokens {
     }
 }
 
-/// True if the response says that the rule has no such stream.
+/// True if the response reports that the rule has no such stream.
 fn names_no_stream(answer: &Answer) -> bool {
     let read: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     read["error"]["code"] == "InvalidStream"

@@ -1,8 +1,8 @@
 //! Datadog Logs: `POST /api/v2/logs` of the intake of a site.
 //!
-//! Datadog does not detect duplicates: a log that is sent twice is stored twice, with the same `record.id`. It truncates
-//! logs above 1 MB silently, so they are truncated here, with a mark.
-//! Source: "Send logs" of the API reference, version 2, and "Reserved attributes".
+//! Datadog does not detect duplicates: a log that is sent twice is stored twice, with the same `record.id`. It
+//! truncates logs above 1 MB silently, so they are truncated here, with a mark. Source: "Send logs" of the API
+//! reference, version 2, and "Reserved attributes".
 
 use std::sync::Arc;
 use std::time::Duration;

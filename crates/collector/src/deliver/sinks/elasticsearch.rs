@@ -108,7 +108,7 @@ impl Sink for Elasticsearch {
     fn check(&self) -> SinkFuture<'_, ()> {
         Box::pin(async {
             let answer = self.poster.post("application/x-ndjson", b"\n".to_vec(), &[]).await?;
-            // With valid credentials, the response says that the request is empty.
+            // With valid credentials, the response reports an empty request.
             if answer.status.is_success() || answer.status == 400 { Ok(()) } else { Err(answer.failure()) }
         })
     }

@@ -269,7 +269,7 @@ impl Answer {
         }
     }
 
-    /// True if the status or the text says that the request is too large.
+    /// True if the status or the text reports that the request is too large.
     pub(crate) fn is_too_large(&self) -> bool {
         let text = || String::from_utf8_lossy(&self.body).to_lowercase();
         match self.status.as_u16() {

@@ -133,8 +133,8 @@ impl Field {
         }
     }
 
-    /// The same of an entry of the audit logs of a tenant, which is of no run: a name in the place of the task, so that it can
-    /// be told from logs, and its upstream.
+    /// The same of an entry of the audit logs of a tenant, which is of no run: a name in the place of the task, so that
+    /// it can be told from logs, and its upstream.
     fn of_tenant(self, tenant: &TenantContext) -> Value {
         match self {
             Self::Task => TenantContext::NAME.into(),

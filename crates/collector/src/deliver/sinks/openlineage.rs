@@ -1,8 +1,8 @@
 //! OpenLineage: the events of each run, for Marquez, DataHub, OpenMetadata and other catalogs of data lineage.
 //!
-//! `START` with the time at which the run began, and then `COMPLETE`, `FAIL` or `ABORT`, each as one request, when the run
-//! has ended. The run ID is that of the run, and an event that is sent again is the same, so that receivers store it once.
-//! Source: the OpenLineage specification, 2-0-2, and its facets.
+//! `START` with the time at which the run began, and then `COMPLETE`, `FAIL` or `ABORT`, each as one request, when the
+//! run has ended. The run ID is that of the run, and an event that is sent again is the same, so that receivers store
+//! it once. Source: the OpenLineage specification, 2-0-2, and its facets.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::settings::SettingsError;
 /// The specification of the events, and of the facets.
 const SCHEMA: &str = "https://openlineage.io/spec/2-0-2/OpenLineage.json";
 const FACETS: &str = "https://openlineage.io/spec/facets";
-/// What produces the events.
+/// The producer of the events.
 const PRODUCER: &str = concat!("https://github.com/runlog/runlog/releases/tag/v", env!("CARGO_PKG_VERSION"));
 /// The path of the service below its address.
 const PATH: &str = "/api/v1/lineage";
@@ -217,7 +217,7 @@ impl OpenLineage {
         )
     }
 
-    /// The plan execution that the run is part of, as far as it is known.
+    /// Returns the plan execution that the run is part of; none if it is not known.
     fn parent(&self, context: &RunContext) -> Option<Value> {
         let plan = &context.run.plan;
         let id = uuid_of(plan.execution_id.as_deref()?);

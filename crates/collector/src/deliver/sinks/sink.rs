@@ -71,11 +71,11 @@ pub(crate) trait RunSink: Send + Sync {
 /// A run that has ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct EndedRun<'a> {
-    /// The same whenever the same is sent.
+    /// The ID, which is equal whenever the same data is sent.
     pub(crate) id: &'a str,
     /// The redacted run.
     pub(crate) run: &'a RunContext,
-    /// What its components measured, if that is known and the sink receives it.
+    /// The metrics of its components, if they are known and the sink receives them.
     pub(crate) components: Option<&'a RunComponents>,
 }
 

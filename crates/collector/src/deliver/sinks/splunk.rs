@@ -133,7 +133,7 @@ impl Sink for Splunk {
     fn check(&self) -> SinkFuture<'_, ()> {
         Box::pin(async {
             let answer = self.poster.post("application/json", Vec::new(), &[]).await?;
-            // Code 5: with valid credentials, the response says that there is no data.
+            // Code 5: with valid credentials, the response reports that there is no data.
             let is_there = answer.status.is_success() || read(&answer).is_some_and(|read| read.code == 5);
             if is_there { Ok(()) } else { Err(failure(&answer)) }
         })
