@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Twice as long after each failed attempt, and never longer than `longest`. `first` is the time after the first one, of
-/// which `attempts_before` is 0.
+/// Twice as long after each failed attempt, and never longer than `longest`. `first` is the time after the first one,
+/// of which `attempts_before` is 0.
 pub fn backoff(first: Duration, attempts_before: u32, longest: Duration) -> Duration {
     first.saturating_mul(1 << attempts_before.min(20)).min(longest)
 }

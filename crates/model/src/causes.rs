@@ -7,7 +7,8 @@ pub fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e 
     std::iter::successors(Some(error), |error: &&'e (dyn Error + 'static)| (*error).source())
 }
 
-/// What happened and why, in one line: the message of an error and those of its causes that it does not repeat.
+/// Returns an error and its causes in one line: the message of an error and those of its causes that it does not
+/// repeat.
 pub fn error_chain(error: &(dyn Error + 'static)) -> String {
     let mut chain = String::new();
     for message in causes(error).map(ToString::to_string) {

@@ -1,10 +1,10 @@
-//! The elements of JSON that comes in any arrangement: in arrays, one after another, with commas missing or surplus, on one
-//! line or on many.
+//! The elements of JSON that comes in any arrangement: in arrays, one after another, with commas missing or surplus, on
+//! one line or on many.
 
 /// Follows an element (an object, an array, a text, a number or a word) to its end, in pieces of any length.
 ///
-/// What is wrong inside of an element is left to its reader; only its end matters here. An element that was cut short does
-/// not take its neighbours with it: a brace at the beginning of a line where none can follow begins the next one.
+/// What is wrong inside of an element is left to its reader; only its end matters here. An element that was cut short
+/// does not take its neighbours with it: a brace at the beginning of a line where none can follow begins the next one.
 #[derive(Debug, Clone, Default)]
 pub struct ElementScan {
     /// Open braces and brackets.
@@ -16,7 +16,7 @@ pub struct ElementScan {
     of_next: usize,
     /// The last byte outside of texts that is no white space; 0 before the element.
     last: u8,
-    /// Only white space stands before on this line.
+    /// True if only white space precedes on this line.
     begins_line: bool,
 }
 
@@ -34,8 +34,8 @@ pub enum Step {
     Array,
     /// The end of the element, before the place that the step returns.
     End,
-    /// The element was cut short: so many bytes before the place that the step returns begin the next one, which the scan is
-    /// in now.
+    /// The element was cut short: so many bytes before the place that the step returns begin the next one, which the
+    /// scan is in now.
     Next(usize),
 }
 
@@ -55,8 +55,8 @@ impl ElementScan {
         self.in_text
     }
 
-    /// Takes the bytes of a piece from a place on, as far as nothing is met; returns the place behind them, and what was
-    /// met.
+    /// Takes the bytes of a piece from a place on, as far as nothing is met; returns the place behind them, and what
+    /// was met.
     pub fn step(&mut self, piece: &[u8], at: usize) -> (usize, Step) {
         if self.in_text {
             return self.step_in_text(piece, at);
@@ -128,7 +128,8 @@ impl ElementScan {
     }
 }
 
-/// The length of the element that a text begins with; none if it is cut short, by the end of the text or by another element.
+/// The length of the element that a text begins with; none if it is cut short, by the end of the text or by another
+/// element.
 pub fn element_length(text: &[u8]) -> Option<usize> {
     let (mut scan, mut at) = (ElementScan::default(), 0);
     while at < text.len() {
@@ -141,8 +142,8 @@ pub fn element_length(text: &[u8]) -> Option<usize> {
     (scan.depth == 0 && !scan.in_text && scan.last != 0).then_some(text.len())
 }
 
-/// A text without what stands before elements: white space, and the marks that some writers put between them (byte order
-/// marks, record separators, zeros).
+/// A text without what stands before elements: white space, and the marks that some writers put between them (byte
+/// order marks, record separators, zeros).
 pub fn without_marks(text: &[u8]) -> &[u8] {
     let mut rest = text;
     loop {

@@ -26,8 +26,8 @@ pub(crate) struct Met {
 
 /// Reads an object, [repaired](crate::repair()) if necessary; also returns the number of its values that were changed.
 ///
-/// Of several fields of one name in an object, the last one counts; the others are kept as `NAME#1`, `NAME#2` and so on,
-/// up to `NAME#100`, and all of them are counted.
+/// Of several fields of one name in an object, the last one counts; the others are kept as `NAME#1`, `NAME#2` and so
+/// on, up to `NAME#100`, and all of them are counted.
 pub fn read_object(json: &[u8]) -> serde_json::Result<(Fields, u64)> {
     let mut object = Fields::default();
     let changed = read_kept(json, |json, met| {
@@ -50,8 +50,8 @@ fn object_from<'de, R: serde_json::de::Read<'de>>(
     Ok(object)
 }
 
-/// Reads JSON with `read`, and again if it is invalid or has numbers that values change: repaired, and with the spelling
-/// of its numbers. Returns the number of values that were changed. The error is that of the JSON as it came.
+/// Reads JSON with `read`, and again if it is invalid or has numbers that values change: repaired, and with the
+/// spelling of its numbers. Returns the number of values that were changed. The error is that of the JSON as it came.
 pub(crate) fn read_kept(
     json: &[u8],
     mut read: impl FnMut(&[u8], &mut Met) -> serde_json::Result<()>,

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use crate::run::RuntimeKind;
 use crate::{Run, RunStatus};
 
-/// What the upstream of a run has of its log.
+/// The state of the log of a run in its upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpstreamLog {
     /// No log.
@@ -23,15 +23,15 @@ pub enum LogAbsence {
     NotStarted,
     /// The log level of the run was `OFF`.
     LogLevelOff,
-    /// It was of a Route or Data Service, and the upstream has no log of it.
+    /// The run was of a Route or Data Service, and the upstream has no log of it.
     LongLived,
-    /// It was on an engine, and the upstream has no log of it.
+    /// The run was on an engine, and the upstream has no log of it.
     NotTransferred,
     /// The upstream has no log of it.
     NotAtUpstream,
     /// The upstream has an empty log.
     NothingLogged,
-    /// It was pushed without records.
+    /// The run was pushed without records.
     NothingPushed,
 }
 
@@ -49,8 +49,8 @@ pub struct AbsenceFacts<'a> {
 }
 
 impl LogAbsence {
-    /// Why this run has no records, if it was collected from an upstream that has this of its log. `is_long_lived`: it was
-    /// of a Route or Data Service.
+    /// Why this run has no records, if it was collected from an upstream that has this of its log. `is_long_lived`: it
+    /// was of a Route or Data Service.
     pub fn of(run: &Run, is_long_lived: bool, upstream: Option<UpstreamLog>) -> Self {
         let facts = AbsenceFacts {
             did_not_start: run.status.coarse() == RunStatus::DeployFailed || run.misfired_reason.is_some(),

@@ -30,7 +30,7 @@ pub struct LogTime {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogZone(TimeZone);
 
-/// What is wrong with the name of a zone.
+/// An invalid name of a time zone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a time zone: use UTC, an offset such as +02:00, or a name such as Europe/Berlin")]
 pub struct ZoneError(String);
@@ -54,7 +54,8 @@ impl From<LogZone> for TimeZone {
 }
 
 impl LogZone {
-    /// The instant at which clocks of this zone show a date and time; none outside of the years that an instant can name.
+    /// The instant at which clocks of this zone show a date and time; none outside of the years that an instant can
+    /// name.
     ///
     /// A time that clocks skip or show twice, when they are set forward or back, is read as most programs do: with the
     /// offset before.
@@ -116,8 +117,8 @@ impl LogTime {
     /// its variants with a space or a comma, with slashes or without any separator, and without a time zone, for which
     /// `zone` is used.
     ///
-    /// A number whose digits are a date and a time of day, such as `20210421152911`, is that date: as a number since 1970
-    /// it would be of a year after 2500.
+    /// A number whose digits are a date and a time of day, such as `20210421152911`, is that date: as a number since
+    /// 1970 it would be of a year after 2500.
     pub fn read(value: &Value, zone: &LogZone) -> Option<Self> {
         match value {
             Value::Number(number) => from_compact(&number.to_string(), zone).or_else(|| Self::from_epoch(number)),
@@ -126,7 +127,7 @@ impl LogTime {
         }
     }
 
-    /// The same of a text.
+    /// Reads a time from a text.
     pub fn read_text(text: &str, zone: &LogZone) -> Option<Self> {
         let text = text.trim();
         if text.len() > TEXT_BYTES_MAX {
@@ -139,8 +140,8 @@ impl LogTime {
 /// Years in which a date without separators is believed; outside of them it is a number like any other.
 const COMPACT_YEARS: std::ops::RangeInclusive<i16> = 1970..=2199;
 
-/// A date and a time of day without separators, `yyyymmddhhmmss`, with up to nine digits of a fraction behind it or behind
-/// a point.
+/// A date and a time of day without separators, `yyyymmddhhmmss`, with up to nine digits of a fraction behind it or
+/// behind a point.
 fn from_compact(text: &str, zone: &LogZone) -> Option<LogTime> {
     let (whole, fraction) = match text.split_once('.') {
         Some((whole, fraction)) if whole.len() == 14 => (whole, fraction),
@@ -224,7 +225,7 @@ fn from_decimal(text: &str) -> Option<LogTime> {
     let shift = point.checked_add(power)?.checked_sub(i32::try_from(significant.len()).ok()?)?;
     let nanos = match u32::try_from(shift) {
         Ok(shift) => mantissa.checked_mul(10_i128.checked_pow(shift)?)?.checked_mul(sign)?,
-        // What is below a nanosecond is cut off, towards the past.
+        // Fractions of a nanosecond are truncated, towards the past.
         Err(_) => match 10_i128.checked_pow(shift.unsigned_abs()) {
             Some(divisor) => (mantissa * sign).div_euclid(divisor),
             None => 0,

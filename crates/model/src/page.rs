@@ -360,8 +360,8 @@ mod tests {
             records_max in 1..60_u64,
         ) {
             times_ms.sort_unstable();
-            // A page that ends at a whole second may be followed by one that holds a part of a second that fits into none;
-            // then it takes three.
+            // A page that ends at a whole second may be followed by one that holds a part of a second that fits into
+            // none; then it takes three.
             let is_large = |second: &[i64]| second.len() as u64 > records_max;
             let pages_together =
                 if times_ms.chunk_by(|a, b| a / 1_000 == b / 1_000).any(is_large) { 3 } else { 2 };

@@ -6,12 +6,12 @@ use std::str::FromStr;
 use crate::word::WordError;
 use crate::{ExecutionType, Run, RunStatus, Timestamp, UserType};
 
-/// How far a plan execution is. Source: `status` of the processing API's plan executions.
+/// The status of a plan execution. Source: `status` of the processing API's plan executions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlanStatus {
     /// One of its runs is active.
     Executing,
-    /// All of its runs that are known ended well; rejected rows are no failure.
+    /// All known runs of the plan execution were successful; rejected rows do not count as a failure.
     Successful,
     /// A run of it ended otherwise.
     Failed,
@@ -74,11 +74,11 @@ impl FromStr for PlanStatus {
 pub struct PlanExecution {
     /// The execution.
     pub id: String,
-    /// The plan; empty when no run says it.
+    /// The plan; empty if no run contains it.
     pub plan_id: String,
     /// Its known runs, in the order in which they were triggered; at least one.
     pub runs: Vec<Run>,
-    /// How far they are.
+    /// The status of the plan execution.
     pub status: PlanStatus,
     /// What started it.
     pub execution_type: ExecutionType,

@@ -26,28 +26,28 @@ pub struct PlanReport {
 pub struct StepReport {
     /// The name of the step in the plan; none if it is not known.
     pub name: Option<String>,
-    /// What must be true for the next step to start, such as `ALL_SUCCEEDED`; none if it is not known.
+    /// The condition for the start of the next step, such as `ALL_SUCCEEDED`; none if it is not known.
     pub condition: Option<String>,
     /// True if the service lists the step; false if only the plan has it.
     pub is_listed: bool,
-    /// The step: `StepExecutionDetails` of the processing API, as far as the service sent it.
+    /// The step: `StepExecutionDetails` of the processing API, with the fields that the service sent.
     pub step: Fields,
     /// The same of the error handler that ran after the step; none if none ran.
     pub error_handler: Option<Fields>,
 }
 
-/// What became of a step.
+/// The outcome of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StepOutcome {
-    /// It has not begun.
+    /// The step has not begun.
     NotStarted,
     /// It is running.
     Running,
-    /// It ended well.
+    /// The step was successful.
     Succeeded,
-    /// It ended otherwise.
+    /// The step ended without success.
     Failed,
-    /// It ended with a status that is not known here.
+    /// The step ended with an unknown status.
     Unknown,
 }
 
@@ -100,7 +100,7 @@ pub fn is_final(fields: &Fields) -> bool {
     }
 }
 
-/// What became of a step or an error handler.
+/// Returns the outcome of a step or an error handler.
 pub fn step_outcome(fields: &Fields) -> StepOutcome {
     let word = text(fields, "executionStatus").unwrap_or_default().to_ascii_uppercase();
     let has_begun = time(fields, "startTimestamp").is_some();
@@ -115,7 +115,8 @@ pub fn step_outcome(fields: &Fields) -> StepOutcome {
     }
 }
 
-/// The runs that a plan execution, a step or an error handler names as ended: `JobExecutionStatus` of the processing API.
+/// The runs that a plan execution, a step or an error handler names as ended: `JobExecutionStatus` of the processing
+/// API.
 pub fn runs(fields: &Fields) -> impl Iterator<Item = &Fields> {
     let lists = ["doneTaskExecutableDetails", "doneExecutableDetails"];
     lists.into_iter().filter_map(|name| fields.get(name)?.as_array()).flatten().filter_map(Value::as_object)

@@ -1,5 +1,5 @@
-//! Bugs that are planted on purpose, one at a time, to prove that the tests catch bugs of their kind. They are planted in
-//! the store, the client, the collector and the service.
+//! Bugs that are planted on purpose, one at a time, to prove that the tests catch bugs of their kind. They are planted
+//! in the store, the client, the collector and the service.
 //!
 //! Without the feature `planted-bugs`, which no other feature enables, [`is`] is always false and the compiler removes
 //! what depends on it. With it, the environment variable `RUNLOG_PLANTED_BUG` names the bug. `tests/planted/bugs.tsv`

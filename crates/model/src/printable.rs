@@ -22,8 +22,8 @@ pub fn is_control(letter: char) -> bool {
 
 /// True for a character that a reader does not see and a program reads: marks, joiners, tags, variation selectors.
 ///
-/// Some belong to ordinary text of some scripts. They matter where a text is read by a language model, to which they can
-/// carry what no person sees.
+/// Some belong to ordinary text of some scripts. They matter where a text is read by a language model, to which they
+/// can carry what no person sees.
 pub fn is_invisible(letter: char) -> bool {
     matches!(
         u32::from(letter),
@@ -78,7 +78,7 @@ pub fn printable_line(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// What a line shows in the end, and whether something stood there before.
+/// Returns the final text of a line, and whether it overwrites other text.
 fn last_state(line: &str) -> (bool, &str) {
     let line = line.trim_end_matches('\r');
     match line.rsplit_once('\r') {
@@ -136,7 +136,7 @@ mod tests {
         check("loading\n10%\r50%\r100%\ndone", "loading\n\\r100%\ndone");
         check("10%\r50%\r\r", "\\r50%");
         check("of Windows\r\nlines\r\n", "of Windows\nlines\n");
-        // What is painted over cannot go without a trace.
+        // Overwritten text leaves a mark.
         check("DROP TABLE orders\rall is well", "\\rall is well");
     }
 

@@ -1,5 +1,5 @@
-//! Error groups, which are kinds of errors in logs, and problems, which are root causes of failed runs. Both are the same
-//! from run to run.
+//! Error groups, which are kinds of errors in logs, and problems, which are root causes of failed runs. Both are the
+//! same from run to run.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::word::WordError;
 
-/// What the records of an error group have in common.
+/// The property that the records of an error group have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ErrorGroupKind {
@@ -38,7 +38,7 @@ impl ErrorGroupKind {
 pub enum ProblemState {
     /// The problem has to be resolved.
     Open,
-    /// It is known, and no alert is sent about it: until a certain time, or until someone changes that.
+    /// The problem is known, and no alerts are sent about it until a certain time, or until its state is changed.
     Muted,
     /// The problem was marked as resolved. It is reopened if a run that ends later fails with it.
     Resolved,

@@ -87,8 +87,8 @@ impl Record {
         }
     }
 
-    /// Becomes the record that some JSON says, in the memory that it has; undefined after an error. Returns the number of
-    /// values that were [repaired](crate::repair()), or occurred again, which are kept as in [`json::read_object`].
+    /// Becomes the record that some JSON says, in the memory that it has; undefined after an error. Returns the number
+    /// of values that were [repaired](crate::repair()), or occurred again, which are kept as in [`json::read_object`].
     ///
     /// Reading many records one after another into the same one takes no memory for each.
     pub fn read_json(&mut self, json: &[u8]) -> serde_json::Result<u64> {
@@ -102,8 +102,8 @@ impl Record {
     /// A record with this time from an entry that need not be one; also returns whether its texts are exactly those of
     /// the entry.
     ///
-    /// A text field with another type becomes its JSON text. If the entry has another time, or its time another form, it
-    /// is kept in the field `originalTimestamp`.
+    /// A text field with another type becomes its JSON text. If the entry has another time, or its time another form,
+    /// it is kept in the field `originalTimestamp`.
     pub fn from_fields(time: Timestamp, mut fields: Fields) -> (Self, bool) {
         let mut record = Self::at(time);
         let mut is_as_it_says = true;

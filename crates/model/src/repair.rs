@@ -13,16 +13,16 @@ pub struct Repaired {
 
 /// Repairs texts and numbers, and leaves everything else unchanged.
 ///
-/// Unpaired surrogates and bytes that are not UTF-8 become U+FFFD; raw control characters, and backslashes that start no
-/// escape, are escaped and thus preserved. What is no number in JSON (`NaN`, `Infinity`), and a number with more digits than
-/// readers of JSON keep, become texts of the same characters. Control characters between values are removed. Other errors
-/// outside of texts remain.
+/// Unpaired surrogates and bytes that are not UTF-8 become U+FFFD; raw control characters, and backslashes that start
+/// no escape, are escaped and thus preserved. What is no number in JSON (`NaN`, `Infinity`), and a number with more
+/// digits than readers of JSON keep, become texts of the same characters. Control characters between values are
+/// removed. Other errors outside of texts remain.
 pub fn repair(json: &[u8]) -> Repaired {
     repair_numbers(json).0
 }
 
-/// The same; also returns the numbers of the repaired JSON that are read as floats, in order, as they are written: none for
-/// each that JSON is written with in the same way.
+/// The same; also returns the numbers of the repaired JSON that are read as floats, in order, as they are written: none
+/// for each that JSON is written with in the same way.
 pub(crate) fn repair_numbers(json: &[u8]) -> (Repaired, Vec<Option<Box<str>>>) {
     let mut floats = Vec::new();
     let repaired = repair_with(json, |between, out| repair_between_texts(between, out, &mut floats));
@@ -95,8 +95,8 @@ const NUMBER_BYTES_MAX: usize = 64;
 enum Word {
     /// A number that is read as a float, as it is written; none if JSON is written in the same way.
     Float(Option<Box<str>>),
-    /// A number that reading and writing JSON changes: it is an integer beyond 64 bits, has more digits than a float keeps,
-    /// is too large for one, or is longer than [`NUMBER_BYTES_MAX`].
+    /// A number that reading and writing JSON changes: it is an integer beyond 64 bits, has more digits than a float
+    /// keeps, is too large for one, or is longer than [`NUMBER_BYTES_MAX`].
     LostNumber,
     /// Anything else, such as an integer.
     Other,

@@ -31,8 +31,8 @@ pub struct Run {
     pub started_at: Option<Timestamp>,
     /// When it ended; some final runs have none (rejected before they began).
     pub finished_at: Option<Timestamp>,
-    /// When the archive learned that the run is final; of a run that is collected, when its log had landed as well. None as
-    /// long as its log may still come.
+    /// When the archive learned that the run is final; of a run that is collected, when its log had landed as well.
+    /// None as long as its log may still come.
     pub final_since: Option<Timestamp>,
     /// The user or service account that started it.
     pub user_id: String,
@@ -68,7 +68,7 @@ pub struct Run {
     pub rejected_rows: Option<u64>,
     /// Records that the archive holds of its log.
     pub records: u64,
-    /// Those records by severity.
+    /// Number of these records by severity.
     pub severities: SeverityCounts,
     /// When the newest batch of records was stored.
     pub last_record_stored_at: Option<Timestamp>,
@@ -287,7 +287,7 @@ words!(
 );
 
 words!(
-    /// How far a run is, in detail (`executionStatus`).
+    /// The detailed status of a run (`executionStatus`).
     ExecutionStatus {
         /// The request has arrived.
         EventReceived = "EXECUTION_EVENT_RECEIVED",
@@ -297,7 +297,7 @@ words!(
         Starting = "STARTING_FLOW_EXECUTION",
         /// It is being ended.
         Stopping = "STOPPING_FLOW_EXECUTION",
-        /// It could not be deployed.
+        /// The task could not be deployed.
         DeployFailed = "DEPLOY_FAILED",
         /// Successful.
         Success = "EXECUTION_SUCCESS",

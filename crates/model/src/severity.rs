@@ -27,8 +27,8 @@ impl Severity {
     pub const ALL: [Self; 7] =
         [Self::Other, Self::Trace, Self::Debug, Self::Info, Self::Warn, Self::Error, Self::Fatal];
 
-    /// The severity that a record's text means: one of the names below in any case, or a word or number of another logger,
-    /// such as `WARNING`, `SEVERE`, `CRITICAL` or `err`.
+    /// The severity that a record's text means: one of the names below in any case, or a word or number of another
+    /// logger, such as `WARNING`, `SEVERE`, `CRITICAL` or `err`.
     pub fn of(text: Option<&str>) -> Self {
         let Some(text) = text else { return Self::Other };
         Self::named(text).or_else(|| meant(text)).unwrap_or(Self::Other)
@@ -113,8 +113,8 @@ fn meant(text: &str) -> Option<Severity> {
 /// The longest text that can be one of them. Unit: bytes.
 const WORD_BYTES_MAX: usize = 32;
 
-/// The severity of a number, by the scale that has it: syslog (0 to 7), pino and bunyan (10 to 60), log4j2 (100 to 600),
-/// `java.util.logging` (700 to 1,000), logback (5,000 to 40,000).
+/// The severity of a number, by the scale that has it: syslog (0 to 7), pino and bunyan (10 to 60), log4j2 (100 to
+/// 600), `java.util.logging` (700 to 1,000), logback (5,000 to 40,000).
 fn of_number(number: i64) -> Option<Severity> {
     Some(match number {
         0..=2 | 60 | 100 | 50_000 => Severity::Fatal,

@@ -15,7 +15,7 @@ pub struct StructuredData<'a> {
     pub elements: Object,
     /// The elements that are not well-formed, as they are, 8 at most.
     pub malformed: String,
-    /// What follows.
+    /// The text after the structured data.
     pub rest: &'a str,
 }
 
@@ -42,8 +42,8 @@ impl<'a> StructuredData<'a> {
         Self { elements, malformed, rest }
     }
 
-    /// Reads what is before the message of RFC 5424: elements, or `-`. The rest is the message, without the space and the
-    /// byte order mark before it; what is not well-formed is text of the message, so the space behind it stays.
+    /// Reads what is before the message of RFC 5424: elements, or `-`. The rest is the message, without the space and
+    /// the byte order mark before it; what is not well-formed is text of the message, so the space behind it stays.
     pub fn read_before_message(text: &'a str) -> Self {
         let mut data = match text.strip_prefix('-') {
             Some(rest) => Self { elements: Object::new(), malformed: String::new(), rest },

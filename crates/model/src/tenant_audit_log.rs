@@ -1,7 +1,8 @@
 //! An entry of the audit logs of a tenant: what somebody did in the consoles and APIs of Talend Cloud.
 //!
-//! The fields are those of the vendor's file (`audit-logs/2021-03`) and, for `accountId`, of its guide. Everything else that
-//! an entry has is kept as well, because the entry is kept to the letter. Only texts that no decoder accepts are repaired.
+//! The fields are those of the vendor's file (`audit-logs/2021-03`) and, for `accountId`, of its guide. Everything else
+//! that an entry has is kept as well, because the entry is kept to the letter. Only texts that no decoder accepts are
+//! repaired.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +23,7 @@ const ID_BYTES_MAX: usize = 128;
 pub struct TenantAuditLog {
     /// The ID that its service gave it (`logId`, a UUID); `None` if it has none, or one of more than 128 bytes.
     pub id: Option<String>,
-    /// When it was registered (`timestamp`); `None` if it does not say that.
+    /// When it was registered (`timestamp`); `None` if the entry has no time.
     pub time: Option<Timestamp>,
     /// The fields of the entry.
     pub fields: TenantAuditFields,
@@ -43,7 +44,7 @@ pub struct TenantAuditFields {
     pub event_category: Option<String>,
     /// The type of the event, such as `security` (`eventType`).
     pub event_type: Option<String>,
-    /// What was done, such as `create` (`eventOperation`).
+    /// The operation, such as `create` (`eventOperation`).
     pub event_operation: Option<String>,
     /// The user's technical ID (`userId`).
     pub user_id: Option<String>,
@@ -102,8 +103,8 @@ impl TenantAuditLog {
     }
 }
 
-/// The values of a stored entry by their names; `None` if it is not an object. A value that does not decode, such as one
-/// that is nested too deep, is replaced by its text.
+/// The values of a stored entry by their names; `None` if it is not an object. A value that does not decode, such as
+/// one that is nested too deep, is replaced by its text.
 pub fn values_of(body: &RawValue) -> Option<Map<String, Value>> {
     if let Ok(whole) = serde_json::from_str(body.get()) {
         return Some(whole);

@@ -18,7 +18,7 @@ pub fn millis(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// What is wrong with a text or number that should be an instant.
+/// An invalid text or number in place of an instant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a time such as 2021-09-01T07:01:45Z (RFC 3339, between the years 0001 and 9999)")]
 pub struct TimeError(String);
@@ -143,9 +143,9 @@ impl TimeRange {
     }
 }
 
-/// Where the present time comes from.
+/// The source of the current time.
 ///
-/// The command line injects the clock of the system, tests one that stands still until it is moved.
+/// The command line injects the clock of the system, tests inject a clock that advances only when it is set.
 pub trait Clock: Send + Sync {
     /// The present instant.
     fn now(&self) -> Timestamp;

@@ -335,7 +335,7 @@ pub struct AuditEntry {
     pub request_id: String,
 }
 
-/// What a key signs.
+/// The purpose of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyPurpose {

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::{RunId, TaskId, Timestamp};
 
-/// What a rule reports and to whom, as a process with the settings has seen it.
+/// The description of a rule and its destinations, as last recorded by a process with the rule in its settings.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AlertRuleDescription {
@@ -132,16 +132,16 @@ pub struct NewAlertMute {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AlertState {
-    /// It will be sent, or sent again.
+    /// The alert will be sent, or sent again.
     Waiting,
     /// The destination has accepted it.
     Delivered,
-    /// It was not sent, because its rule or its problem was muted.
+    /// The alert was not sent, because its rule or its problem was muted.
     Muted,
     /// The destination did not accept it, and it is not tried again.
     Refused,
-    /// It was not sent, because it was over at the end of a maintenance window, or because the same was over and back
-    /// several times within an hour.
+    /// The alert was not sent, because the condition had ended by the end of a maintenance window, or because it ended
+    /// and recurred several times within an hour.
     Dropped,
 }
 

@@ -1,4 +1,4 @@
-//! How far the collecting of upstreams is.
+//! The progress of collecting from upstreams.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -52,14 +52,14 @@ pub struct UpstreamBody {
     /// Runs whose component metrics are still to be fetched.
     #[serde(default)]
     pub components_waiting: u64,
-    /// Those of them whose last attempt failed.
+    /// Number of those runs whose last attempt failed.
     #[serde(default)]
     pub components_failing: u64,
     /// Why one of those attempts failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub components_problem: Option<String>,
-    /// Number of failed requests for what runs are collected without: descriptions of tasks, details of runs, and the history
-    /// of runs.
+    /// Number of failed requests for what runs are collected without: descriptions of tasks, details of runs, and the
+    /// history of runs.
     #[serde(default)]
     pub details_failed: u64,
     /// When the last of them failed.

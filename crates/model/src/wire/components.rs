@@ -1,5 +1,5 @@
-//! Bodies of `/monitoring/observability/…/component`: what the components of a run measured. Source: the vendor's file of
-//! component metrics.
+//! Bodies of `/monitoring/observability/…/component`: what the components of a run measured. Source: the vendor's file
+//! of component metrics.
 //!
 //! The names of components, their counts and fields that are not known here are kept as the vendor writes them.
 
@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::executions::ListPage;
 use crate::{EnvironmentId, Run, RunId, TaskId, Timestamp, UserType, WorkspaceId};
 
-/// The header that says of an empty page whether the metrics of the run are still to be collected: `pending`.
+/// The header that shows on an empty page that the metrics of the run are still to be collected: `pending`.
 pub const COMPONENTS_HEADER: &str = "x-runlog-component-metrics";
 
 /// The value of [`COMPONENTS_HEADER`] while a collector has not fetched the metrics of a run yet.

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 pub struct ErrorBody {
     /// The HTTP status.
     pub status: u16,
-    /// What happened, for users.
+    /// The message for users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// Details: where it happened, and what to do next.
@@ -18,8 +18,8 @@ pub struct ErrorBody {
     /// ID of the request, which is also in the log of the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// The kind of failure, where the status leaves it open: `damaged` if stored data cannot be read. A request that was
-    /// answered with it fails again until the data is restored.
+    /// The kind of failure, where the status leaves it open: `damaged` if stored data cannot be read. A request that
+    /// was answered with it fails again until the data is restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
 }

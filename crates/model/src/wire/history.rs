@@ -49,7 +49,7 @@ pub enum HistoryCategory {
     Esb,
 }
 
-/// What a search excludes.
+/// The runs that a search excludes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum HistoryExcludeWord {

@@ -8,15 +8,16 @@ use crate::Record;
 /// The header of a 206 that names the end of the next page.
 pub const NEXT_END_HEADER: &str = "x-log-next-request-end-time";
 
-/// The header in which Runlog says whether a run's log can still grow: `true` when the run is final and the settle
+/// The header in which Runlog returns whether the log of a run is complete: `true` when the run is final and the settle
 /// delay has passed, `false` before. Talend Cloud does not send it.
 pub const LOG_SETTLED_HEADER: &str = "x-runlog-log-settled";
 
-/// The header in which Runlog says how many records a run's log has, with each page of it. Talend Cloud does not send it.
+/// The header in which Runlog returns the number of records of the log of a run, with each page. Talend Cloud does not
+/// send it.
 pub const LOG_RECORDS_HEADER: &str = "x-runlog-log-records";
 
-/// The header in which Runlog says how many requests it takes from a caller, as `per second,per minute`, or `0` for as
-/// many as come. Talend Cloud does not send it.
+/// The header in which Runlog returns the request limit of a caller, as `per second,per minute`, or `0` if there is no
+/// limit. Talend Cloud does not send it.
 pub const PACE_HEADER: &str = "x-runlog-pace";
 
 /// Response of `POST …/logs`, 200 and 206.

@@ -120,8 +120,8 @@ pub struct PlanLine {
     /// The workspace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workspace_id: Option<WorkspaceId>,
-    /// `executing`, `execution_successful`, `execution_failed`, `execution_misfired`, or a word of the upstream that is not
-    /// known here.
+    /// `executing`, `execution_successful`, `execution_failed`, `execution_misfired`, or a word of the upstream that is
+    /// not known here.
     pub status: String,
     /// When it started.
     pub start_timestamp: Timestamp,
@@ -243,7 +243,8 @@ pub struct PlanRunView {
     pub is_archived: bool,
 }
 
-/// A plan. Source: `PlanExecutableDetails` of the orchestration API. A single plan has the other fields of its upstream, too.
+/// A plan. Source: `PlanExecutableDetails` of the orchestration API. A single plan has the other fields of its
+/// upstream, too.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanItem {

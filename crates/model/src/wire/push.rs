@@ -6,8 +6,8 @@ use utoipa::ToSchema;
 use crate::run::{ArtifactPart, PlanPart};
 use crate::{ExecutionType, RunStatus, Runtime, TaskId, Timestamp, UserType};
 
-/// The header in which the answer to the end of a run says when its log is deleted by the retention of its workspace; it
-/// may have passed. RFC 3339; absent if the workspace keeps logs of any age, or the run is under legal hold.
+/// The header in which the answer to the end of a run says when its log is deleted by the retention of its workspace;
+/// it may have passed. RFC 3339; absent if the workspace keeps logs of any age, or the run is under legal hold.
 pub const LOG_EXPIRES_HEADER: &str = "x-runlog-log-expires";
 
 /// `PUT /runlog/v1/runs/{runId}`: starts a run. Idempotent; only the task is required.

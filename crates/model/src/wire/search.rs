@@ -111,8 +111,8 @@ pub struct SearchHistogram {
     pub start: Option<Timestamp>,
     /// Length of a bucket. Unit: milliseconds.
     pub bucket_ms: u64,
-    /// Matching records of each bucket by severity, oldest first: OTHER, TRACE, DEBUG, INFO, WARN, ERROR, FATAL. At most 120
-    /// buckets.
+    /// Matching records of each bucket by severity, oldest first: OTHER, TRACE, DEBUG, INFO, WARN, ERROR, FATAL. At
+    /// most 120 buckets.
     #[schema(value_type = Vec<Vec<u64>>)]
     pub buckets: Vec<SeverityCounts>,
 }

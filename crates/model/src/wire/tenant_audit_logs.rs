@@ -19,8 +19,8 @@ pub const TOTAL_ELEMENTS: &str = "total-elements";
 /// Header of a page: how many pages there are.
 pub const TOTAL_PAGES: &str = "total-pages";
 
-/// An entry of the audit logs of a tenant. Fields that the entry does not have are absent; long ones are shortened to 512
-/// characters, and `entry` has them whole.
+/// An entry of the audit logs of a tenant. Fields that the entry does not have are absent; long ones are shortened to
+/// 512 characters, and `entry` has them whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TenantAuditLogBody {
