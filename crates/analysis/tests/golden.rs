@@ -136,7 +136,7 @@ fn false_news(records: &[Record], is_later: &dyn Fn(usize) -> bool) -> Vec<Strin
     comparison.patterns.iter().filter(is_false).map(|it| format!("{:?}: {}", it.change, it.template)).collect()
 }
 
-/// A bit that looks random.
+/// A pseudo-random bit.
 fn bit(seed: u64, place: usize) -> bool {
     let mixed = (seed ^ (place as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     (mixed ^ (mixed >> 29)).count_ones() % 2 == 1
@@ -231,7 +231,7 @@ fn summary_of(records: &[Record]) -> RunSummary {
     summarizer.finish()
 }
 
-/// What a summary tells beside patterns and stack traces, in a few lines.
+/// The content of a summary besides patterns and stack traces, in a few lines.
 fn outline(summary: &RunSummary) -> String {
     let mut text = format!("{} records, {:?}\n", summary.records, summary.severities.as_array());
     let timeline = &summary.timeline;

@@ -171,7 +171,7 @@ fn sample() -> impl Strategy<Value = Sample> {
         .prop_map(|(ms, level, thread, logger, lines)| Sample { ms, level, thread, logger, lines })
 }
 
-/// What a logger writes with one of the patterns.
+/// The output of a logger with one of the patterns.
 fn rendered(sample: &Sample, pattern: usize) -> String {
     let Sample { ms, level, thread, logger, lines } = sample;
     let at = jiff::Timestamp::from_millisecond(*ms).unwrap().to_zoned(TimeZone::UTC);

@@ -352,7 +352,7 @@ async fn the_run_hook_receives_the_requested_run() {
     let odd = json!({"executable": stage.task.to_string(), "logLevel": "NOPE"});
     stage.post("/processing/executions", odd.to_string()).await.is_error(400, &["NOPE", "OFF"]);
 
-    // A run that ends without a record has begun all the same.
+    // A run that ends without a record has begun nevertheless.
     let end = format!("/runlog/v1/runs/{id}/finish");
     assert_eq!(stage.post(&end, r#"{"status": "execution_failed"}"#).await.status, 200);
     let listed = stage.get(&format!("/processing/executables/tasks/{}/executions", stage.task)).await.json();

@@ -39,7 +39,7 @@ fn part(step: &str) -> Value {
     json!({"planId": PLAN, "planName": "month end", "planExecutionId": EXECUTION, "planStepId": step, "executionType": "PLAN"})
 }
 
-/// A client that waits for the end of a run takes its log for whole then.
+/// A client that waits for the end of a run considers its log complete then.
 #[tokio::test]
 async fn a_run_whose_log_is_still_collected_is_executing_for_clients_of_the_api() {
     let stage = Stage::new().await;
@@ -63,7 +63,7 @@ async fn a_run_whose_log_is_still_collected_is_executing_for_clients_of_the_api(
         list["total"].as_u64().unwrap()
     };
     assert_eq!((with_status("executing").await, with_status("execution_failed").await), (1, 0));
-    // The web UI shows the end at once.
+    // The web UI shows the end immediately.
     let summary = stage.get(&format!("/runlog/v1/runs/{id}/summary")).await.json();
     assert_eq!(summary["status"], "execution_failed");
     let landed = r#"{"status":"execution_failed"}"#;

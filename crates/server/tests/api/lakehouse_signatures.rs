@@ -155,7 +155,7 @@ async fn only_reads_of_objects_of_tables_that_the_caller_may_read_are_signed() {
         assert!(!answer.text().contains("Signature"));
         answer.text()
     };
-    // Objects of others, as of nobody.
+    // Objects of other workspaces are refused like objects that do not exist.
     for object in &objects {
         assert_eq!(stage.sign_as(&reader, "GET", object, json!({})).await.status, 200);
         for token in [&stranger, &viewer] {
@@ -213,7 +213,7 @@ async fn only_reads_of_objects_of_tables_that_the_caller_may_read_are_signed() {
     let body = json!({ "method": "GET", "uri": file, "headers": {} }).to_string();
     assert_eq!(stage.send(Method::POST, SIGN, Ask::with(&[]).by("nobody").body(body)).await.status, 401);
 
-    // Rights that are taken away, and logs that are deleted, are followed by the next request.
+    // Revoked rights and deleted logs take effect with the next request.
     let log = format!("/monitoring/executions/{}/logs", run(1));
     let runs = stage.objects_of(&reader, "team", "runs", &folder).await;
     assert_eq!(stage.ask(Method::DELETE, &log, "").await.status, 200);

@@ -195,7 +195,7 @@ async fn what_is_deleted_is_gone_from_the_next_load_and_its_files_from_the_next_
     assert!(before.iter().chain(&runs_before).all(|file| !exists(file)), "what showed it does not wait for readers");
     assert!(now.iter().all(|file| exists(file)));
 
-    // Whether somebody loads the table again or not.
+    // Whether or not the table is loaded again.
     stage.delete_log_of(&run(2)).await;
     stage.store.maintenance().sweep().await.unwrap();
     assert!(now.iter().all(|file| !exists(file)));

@@ -254,8 +254,8 @@ async fn the_headline_of_a_failed_run_is_its_root_cause_and_no_error_that_good_r
     assert!(titles.iter().any(|title| title.starts_with("SQLSyntaxErrorException: ORA-")), "{titles:?}");
 }
 
-/// An error that only the run before the last successful one had logged was told as the cause, and the new exception of a
-/// traceback was not among what is new.
+/// An error that only the run before the last successful one had logged was reported as the cause, and the new
+/// exception of a traceback was not reported as new.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_earlier_good_run_logged_is_no_cause_and_is_marked_in_the_brief() {
     let stage = Stage::new().await;

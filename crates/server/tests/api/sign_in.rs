@@ -1,4 +1,5 @@
-//! Sign-in with an identity provider: a strict one on loopback, whose accounts, keys and moods the tests change.
+//! Sign-in with an identity provider: a strict provider on loopback, whose accounts, keys and behaviour the tests
+//! change.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -64,7 +65,7 @@ impl Key {
     }
 }
 
-/// What the provider knows, and how it behaves.
+/// The data and the behaviour of the provider.
 struct ProviderBehaviour {
     key: Key,
     /// The claims of the account that signs in.
@@ -309,7 +310,7 @@ impl Place {
         session_cookie(&answer).unwrap()
     }
 
-    /// How a sign-in that fails is shown.
+    /// Signs in, which must fail, and returns the address of the redirect, which names the error.
     async fn fails(&self) -> String {
         let answer = self.sign_in().await;
         assert_eq!(answer.status, 303);
@@ -503,7 +504,7 @@ async fn rights_change_with_the_groups_during_a_session() {
     place.who(&by_token).await.is_error(401, &["this session has ended"]);
     place.stage.send(Method::GET, SESSION, Ask::with(&[]).by(&token)).await.is_error(401, &["unknown, or was revoked"]);
     assert!(place.audit().await.contains("revoke access"));
-    // Whoever has access again, has it with the next sign-in.
+    // A user who regains access has it from the next sign-in on.
     place.behaviour().account["groups"] = json!(["oncall"]);
     assert_eq!(
         place.who(&place.session().await).await.json()["workspaces"][0]["rights"],

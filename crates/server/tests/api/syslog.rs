@@ -186,7 +186,7 @@ async fn the_run_of_a_day_ends_although_the_service_was_down() {
     archive.clock.advance_ms(20 * DAY_MS);
     let service = archive.receive();
     archive.wait_for(RunStatus::Successful, 2).await;
-    // What comes late is stored all the same, and a day that begins with it is over as well.
+    // Late messages are stored nevertheless, and a day that begins with one is over as well.
     drop(service.send("<13>1 2020-01-01T10:00:00Z router sshd 7 - - x\n".to_owned()).await);
     archive.wait_for(RunStatus::Successful, 3).await;
     service.stop().await;
