@@ -1,4 +1,4 @@
-//! Names that are the same in every run, made from what they name.
+//! IDs that are the same in every run, derived from the content that they identify.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,13 +12,13 @@ use sha2::{Digest, Sha256};
 #[schema(value_type = String, pattern = "^[0-9a-f]{16}$", example = "ba7816bf8f01cfea")]
 pub struct StableId([u8; 8]);
 
-/// What is wrong with a text that should be a stable id.
+/// The error for a text that is not a stable ID.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not the ID of a pattern or of a group of stack traces (16 lower-case hexadecimal digits)")]
 pub struct InvalidStableId(String);
 
 impl StableId {
-    /// The id of what has this text.
+    /// Returns the ID for a text.
     pub fn of(text: &str) -> Self {
         let digest = Sha256::digest(text);
         let mut id = [0; 8];

@@ -1,6 +1,6 @@
-//! What to try, by what a headline says.
+//! Advice for the text of a headline.
 
-/// Words of headlines, in lower case, and what to try if one of them occurs.
+/// Phrases of headlines, in lower case, and the advice if one of them occurs.
 const ADVICE: &[(&[&str], &str)] = &[
     (
         &["outofmemory", "heap space", "gc overhead", "oomkilled", "memory limit", "out of memory", "code 137"],
@@ -142,10 +142,10 @@ const ADVICE: &[(&[&str], &str)] = &[
     ),
 ];
 
-/// Most pieces of advice.
+/// Maximum number of pieces of advice.
 const ADVICE_MAX: usize = 2;
 
-/// What to try, the most specific first.
+/// Returns the advice for a headline, most specific first.
 pub(super) fn advice_for(headline: &str) -> Vec<&'static str> {
     let headline = headline.to_lowercase();
     let fits = |(words, _): &&(&[&str], &'static str)| words.iter().any(|word| headline.contains(word));

@@ -1,7 +1,7 @@
 //! The brief of a run: what a person on call, or an assistant, needs in order to act, in a few thousand characters.
 //!
-//! It is Markdown. What a log says is data of strangers: it is shown as code, in one line, without characters that
-//! steer a terminal, hide text or end the code, and the brief says that it is not to be followed.
+//! The brief is Markdown. Texts of a log are untrusted: they are shown as code, in one line, without characters that
+//! control a terminal, hide text or end the code, and the brief states that they are not instructions.
 
 use std::fmt::Write;
 
@@ -14,16 +14,17 @@ use super::run::RunReport;
 use crate::patterns::Change;
 use crate::{Event, Suspect};
 
-/// Most bytes of a brief. 2,000 tokens are about 8,000 bytes of prose, and less of IDs and other languages.
+/// Maximum size of a brief. Unit: bytes. 2,000 tokens are about 8,000 bytes of prose, and fewer bytes of IDs and other
+/// languages.
 pub const BRIEF_BYTES_MAX: usize = 6_000;
 
-/// Most characters of a text of the log.
+/// Maximum length of a text of the log. Unit: characters.
 const QUOTE_CHARS_MAX: usize = 300;
 
 /// The same in lists.
 const ITEM_CHARS_MAX: usize = 160;
 
-/// Most items of each list.
+/// Maximum number of items of each list.
 const EVIDENCE_MAX: usize = 5;
 const CAUSES_MAX: usize = 4;
 const NEW_SUSPECTS_MAX: usize = 3;
@@ -32,7 +33,7 @@ const NEW_MAX: usize = 6;
 /// Records around a line that a link of the API returns.
 const AROUND_RECORDS: u64 = 10;
 
-/// The brief of a report. `base_url`: where the web UI and the API are, without a slash at the end.
+/// Returns the brief of a report. `base_url`: the address of the web UI and the API, without a slash at the end.
 pub fn brief_of(report: &RunReport, base_url: &str) -> String {
     let mut text = String::new();
     let brief = Brief { report, base_url };
@@ -114,7 +115,7 @@ impl Brief<'_> {
         writeln!(out)
     }
 
-    /// The problem that the run is counted to.
+    /// Writes the problem of the run.
     fn problem(&self, out: &mut String) -> std::fmt::Result {
         let Some(problem) = &self.report.problem else { return Ok(()) };
         let id = &problem.id;
@@ -201,7 +202,8 @@ impl Brief<'_> {
         )
     }
 
-    /// What may be the cause and is new: the patterns of traces are those of their first lines, which say nothing.
+    /// Writes the new suspects. Patterns are not sufficient: those of traces contain only their first lines, which are
+    /// unspecific.
     fn new_suspects(&self, out: &mut String) -> std::fmt::Result {
         let headline = self.report.headline.as_ref().and_then(|headline| headline.record.as_ref());
         let is_headline = |suspect: &Suspect| Some(suspect.position) == headline.map(|record| record.position);
@@ -244,19 +246,20 @@ impl Brief<'_> {
         format!("{line}{} {} `{}`", event.time, event.severity.name(), quoted(&event.message, ITEM_CHARS_MAX))
     }
 
-    /// A link to a line; the web UI counts lines from 1.
+    /// Returns a link to a line; the web UI counts lines from 1.
     fn line(&self, position: u64) -> String {
         let number = position.saturating_add(1);
         format!("[line {number}]({}/runs/{}#{number})", self.base_url, self.report.run.run_id)
     }
 }
 
-/// The name of a task or workspace, which someone chose, as plain text of a line.
+/// Returns the name of a task or workspace, which is untrusted, as inline code.
 fn name(text: &str) -> String {
     format!("`{}`", quoted(text, 80))
 }
 
-/// A text of a log as the content of inline code: one line, without characters that are not shown or end the code.
+/// Returns a text of a log as the content of inline code: one line, without characters that are invisible or end the
+/// code.
 fn quoted(text: &str, chars_max: usize) -> String {
     let shown: String = printable_line(text).chars().take(8 * chars_max).collect();
     let mut quoted = String::with_capacity(shown.len());
@@ -279,7 +282,7 @@ fn quoted(text: &str, chars_max: usize) -> String {
     if quoted.is_empty() { "(empty)".to_owned() } else { quoted }
 }
 
-/// Whole lines of a text, within the limit.
+/// Truncates a text to the limit, at the end of a line.
 fn cut(text: String) -> String {
     const CUT: &str = "(cut: the whole report has more)\n";
     if text.len() <= BRIEF_BYTES_MAX {

@@ -25,20 +25,20 @@ const TASK_COMPONENTS_MAX: usize = 30;
 /// A number of rows counts as different if one is this many times the other …
 const ROWS_TIMES_MIN: u64 = 2;
 
-/// … and they differ by at least so many.
+/// … and they differ by at least this number.
 const ROWS_DIFFERENCE_MIN: u64 = 100;
 
-/// The longest text of an error. Unit: characters.
+/// Maximum length of the text of an error. Unit: characters.
 const ERROR_CHARS_MAX: usize = 500;
 
-/// What the components of a run did.
+/// Metrics of the components of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ComponentsPart {
     /// Number of rejected rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows_rejected: Option<u64>,
-    /// The run beside which the components are shown: the last successful run, or else the previous one; absent if no
+    /// The run with which the components are compared: the last successful run, or else the previous one; absent if no
     /// earlier run has component metrics.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub against: Option<ComponentsAgainst>,
@@ -136,10 +136,10 @@ pub struct ComponentFigures {
     /// Rows that it passed to a connection for rejected rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows_rejected: Option<u64>,
-    /// How long its slowest connection took. Unit: milliseconds.
+    /// The duration of its slowest connection. Unit: milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
-    /// Its rows divided by that.
+    /// Its rows divided by this duration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows_per_second: Option<f64>,
 }
@@ -188,7 +188,7 @@ pub struct ComponentPoint {
 /// Identifies a component in every run of a task.
 type Key = (Option<String>, String);
 
-/// What the metrics of a run say of one component.
+/// The metrics of one component in a run.
 #[derive(Debug, Clone, Default)]
 struct Measured {
     label: String,
@@ -198,8 +198,8 @@ struct Measured {
     error: Option<String>,
 }
 
-/// The components of a run beside the last successful run with component metrics, or else the previous one; none if the
-/// run has no component metrics.
+/// Returns the components of a run compared with the last successful run with component metrics, or else the previous
+/// one; none if the run has no component metrics.
 pub(super) async fn components_of(components: &Components, run: &Run) -> Result<Option<ComponentsPart>> {
     let Some(of_run) = components.all(run.id).await? else { return Ok(None) };
     let good = components.previous_run(run, true).await?;
@@ -218,7 +218,7 @@ pub(super) async fn components_of(components: &Components, run: &Run) -> Result<
     Ok(Some(compare(&of_run, other.as_ref(), against, name)))
 }
 
-/// The components of two runs, which may belong to different tasks; none if neither has component metrics.
+/// Returns the components of two runs, which may belong to different tasks; none if neither has component metrics.
 pub(super) async fn components_of_both(
     components: &Components,
     before: &Run,
@@ -236,7 +236,7 @@ pub(super) async fn components_of_both(
     Ok(Some(compare(&later.unwrap_or_default(), earlier.as_ref(), against, "before")))
 }
 
-/// The throughput of the components of a task in its last runs, the slowest components first.
+/// Returns the throughput of the components of a task in its last runs, the slowest components first.
 pub(super) async fn components_of_task(
     components: &Components,
     task: TaskId,
@@ -308,7 +308,7 @@ fn compare(
     rows.sort_by(|one, other| {
         let time = |row: &ComponentRow| row.figures.and_then(|figures| figures.duration_ms).unwrap_or(0);
         let place = |row: &ComponentRow| row.change.place();
-        // Of those that have no rows any more, the one that had most.
+        // Of components that have no rows any more, the one that had the most rows is first.
         let lost = |row: &ComponentRow| match (row.change, row.earlier) {
             (ComponentChange::NoRows, Some(earlier)) => rows_of(&earlier).unwrap_or(0),
             _ => 0,
@@ -362,7 +362,8 @@ fn is_far(more: u64, fewer: u64) -> bool {
     more - fewer >= ROWS_DIFFERENCE_MIN && more / ROWS_TIMES_MIN >= fewer
 }
 
-/// What is conspicuous about a component, in words such as "tDBOutput_2 wrote 0 rows, 48,112 in the last good run".
+/// Returns the finding about a component as a sentence, such as "tDBOutput_2 wrote 0 rows, 48,112 in the last good
+/// run".
 fn finding(row: &ComponentRow, name: &str) -> Option<ComponentFinding> {
     let id = match row.connector_label.as_str() {
         label if label.is_empty() || label == row.connector_id => row.connector_id.clone(),
@@ -375,7 +376,7 @@ fn finding(row: &ComponentRow, name: &str) -> Option<ComponentFinding> {
         ComponentChange::Rejected => format!("{id} rejected {}", counted(figures.rows_rejected.unwrap_or(0))),
         ComponentChange::NoRows | ComponentChange::FewerRows | ComponentChange::MoreRows => {
             let earlier = row.earlier.unwrap_or_default();
-            // What a component did shows in the run in which it had rows.
+            // Whether a component reads or writes is determined from the run in which it had rows.
             let did = match (earlier.rows_in, earlier.rows_out) {
                 (Some(_), None) => "wrote",
                 (None, Some(_)) => "read",
@@ -392,7 +393,7 @@ fn counted(rows: u64) -> String {
     format!("{} {}", grouped(rows), if rows == 1 { "row" } else { "rows" })
 }
 
-/// A number with commas between thousands.
+/// Formats a number with commas between thousands.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -405,7 +406,7 @@ fn grouped(number: u64) -> String {
     text
 }
 
-/// The rows that a component received or, if it reads them itself, passed on.
+/// Returns the number of rows that a component received or, if it reads them itself, passed on.
 fn rows_of(figures: &ComponentFigures) -> Option<u64> {
     figures.rows_in.or(figures.rows_out)
 }
@@ -461,7 +462,8 @@ fn is_reject(item: &ComponentMetric) -> bool {
 }
 
 impl ComponentChange {
-    /// Errors and rejected rows first, then different numbers of rows.
+    /// Returns the position of a change in the order of components: errors and rejected rows first, then different
+    /// numbers of rows.
     fn place(self) -> u8 {
         match self {
             Self::Failed => 0,

@@ -53,7 +53,7 @@ pub struct Side {
     pub figures: Option<Figures>,
 }
 
-/// Compares two runs. `NotFound`: no such run.
+/// Compares two runs. Fails with `NotFound` if a run does not exist.
 pub async fn run_diff(sources: ReportSources<'_>, before: RunId, after: RunId) -> Result<RunDiff> {
     let (before, after) = (load(sources, before).await?, load(sources, after).await?);
     let mut diff = RunDiff {

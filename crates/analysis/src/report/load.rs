@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use crate::summary::summarize_log;
 use crate::summary::{RunSummary, errors_of, read_summary};
 
-/// The longest log that is summarised on request before it is sealed. Unit: records.
+/// Maximum length of a log that is summarised on request before it is sealed. Unit: records.
 ///
 /// This costs about as much as a page of the log.
 pub const ON_THE_SPOT_RECORDS_MAX: u64 = 200_000;
@@ -26,7 +26,7 @@ pub struct ReportSources<'a> {
     pub summaries: &'a Summaries,
     /// Logs, for those that have no summary yet.
     pub logs: &'a Logs,
-    /// Problems, and which run has which.
+    /// Problems, and their runs.
     pub problems: &'a Problems,
     /// Component metrics.
     pub components: &'a Components,
@@ -122,7 +122,7 @@ pub struct LogPart {
 pub enum LogState {
     /// The summary is of the whole log.
     Whole,
-    /// The summary was made just now of what is there; the log is not sealed yet, and may grow.
+    /// The summary was created for this request from the current records; the log is not sealed yet, and may grow.
     Provisional,
     /// The summary is outdated: more records have arrived, and it will be recomputed.
     Outdated,
@@ -224,7 +224,7 @@ fn sentence(state: LogState, found: &LogSummary, expected_at: Option<Timestamp>)
     }
 }
 
-/// Why a log cannot be summarised, and what to do.
+/// Returns the reason why a log cannot be summarised, and what to do.
 fn damage_in_words(object: &str, has_summary: bool) -> String {
     let basis = if has_summary { "based on the log before more records arrived; " } else { "" };
     format!(
@@ -271,7 +271,7 @@ impl From<&RecentRun> for RunPoint {
     }
 }
 
-/// The duration of a run; none while it is active.
+/// Returns the duration of a run; none while it is active.
 pub(crate) fn duration_of(run: &RecentRun) -> Option<i64> {
     duration_ms(run.started_at, run.triggered_at, run.finished_at)
 }

@@ -24,10 +24,11 @@ pub const SLOW_TIMES_MIN: f64 = 2.0;
 /// The minimum difference from the usual duration for a slow run. Unit: milliseconds.
 const SLOW_MS_MIN: i64 = 10_000;
 
-/// How much later than expected a task may start. Unit: milliseconds.
+/// Maximum delay of the start of a task that is not late. Unit: milliseconds.
 const LATE_MS_MIN: i64 = 900_000;
 
-/// Tasks whose starts are in memory at a time. Unit: tasks, each with at most [`STARTS_MAX`] starts of 8 bytes.
+/// Maximum number of tasks whose starts are in memory at the same time, each with at most [`STARTS_MAX`] starts of 8
+/// bytes.
 const TASKS_TOGETHER: usize = 500;
 
 /// The minimum number of changes of the outcome, within the runs considered, of a flaky task.
@@ -98,7 +99,7 @@ pub enum Reason {
 pub struct Usual {
     /// The median. Unit: milliseconds.
     pub median_ms: i64,
-    /// What nine of ten do not exceed. Unit: milliseconds.
+    /// The 90th percentile. Unit: milliseconds.
     pub p90_ms: i64,
 }
 
@@ -112,13 +113,13 @@ pub fn is_bad(status: RunStatus) -> bool {
     status.is_final() && !is_good(status) && status != RunStatus::Terminated
 }
 
-/// Why a task needs attention, according to its runs, newest first; new kinds of errors cannot be derived from runs, and
-/// whether it is late only from more of them: see [`late_tasks`].
+/// Returns the reasons why a task needs attention, according to its runs, newest first. New kinds of errors cannot be
+/// derived from runs, and lateness requires more runs: see [`late_tasks`].
 pub fn reasons_of(runs: &[RecentRun], now: Timestamp) -> Vec<Reason> {
     [failing(runs), slow(runs, now), flaky(runs)].into_iter().flatten().collect()
 }
 
-/// Puts the headlines of failures in the place of the engine's messages, which mostly say only that a run failed.
+/// Replaces the engine's messages, which mostly state only that a run failed, with the headlines of the failures.
 pub(super) async fn name_causes<'a>(
     problems: &Problems,
     workspace: WorkspaceId,
@@ -139,7 +140,7 @@ pub(super) async fn name_causes<'a>(
     Ok(())
 }
 
-/// The tasks of a workspace that are late, by the clock of UTC. `runs` are the latest runs of each task, task by task and
+/// Returns the late tasks of a workspace, computed in UTC. `runs` are the latest runs of each task, task by task and
 /// newest first.
 pub(super) async fn late_tasks(
     summaries: &Summaries,
@@ -158,7 +159,7 @@ pub(super) async fn late_tasks(
     Ok(late)
 }
 
-/// That the task of these runs is late, if it is: [`late_tasks`] for a single task.
+/// Returns the reason if the task of these runs is late: [`late_tasks`] for a single task.
 pub(super) async fn late(summaries: &Summaries, runs: &[RecentRun], now: Timestamp) -> Result<Option<Reason>> {
     let Some(last) = runs.first().filter(|last| may_be_late(last, now)) else { return Ok(None) };
     let since = now.plus_millis(-STARTS_LOOK_BACK_MS);
@@ -169,7 +170,7 @@ fn may_be_late(last: &RecentRun, now: Timestamp) -> bool {
     last.status.is_final() && now.millis_since(last.triggered_at) >= LATE_MS_MIN
 }
 
-/// That a task with these starts, newest first, is late, if it is.
+/// Returns the reason if a task with these starts, newest first, is late.
 fn lateness(starts: &[Timestamp], now: Timestamp) -> Option<Reason> {
     let missing = missing_start(starts, now, &LogZone::default(), LATE_MS_MIN);
     missing.map(|MissingStart { last, usual_ms, .. }| Reason::Late { last, usual_ms })
@@ -209,7 +210,7 @@ fn is_slow(duration_ms: i64, usual: Usual) -> bool {
         && duration_ms - usual.median_ms >= SLOW_MS_MIN
 }
 
-/// The usual duration of successful runs; none if there are too few.
+/// Returns the usual duration of successful runs; none if there are too few.
 pub fn usual_duration(runs: &[RecentRun]) -> Option<Usual> {
     usual(runs.iter().filter(|run| is_good(run.status)).filter_map(duration_of))
 }
@@ -226,7 +227,7 @@ fn flaky(runs: &[RecentRun]) -> Option<Reason> {
     (flips >= FLIPS_MIN).then_some(Reason::Flaky { flips, runs: runs.len() as u64 })
 }
 
-/// Number of changes of the outcome in a sequence of runs.
+/// Returns the number of changes of the outcome in a sequence of runs.
 pub(super) fn flips_of(statuses: impl Iterator<Item = RunStatus>) -> u64 {
     let outcomes: Vec<bool> = statuses.filter(|status| is_good(*status) || is_bad(*status)).map(is_good).collect();
     outcomes.windows(2).filter(|pair| pair[0] != pair[1]).count() as u64

@@ -24,7 +24,7 @@ const GROUPS_SHOWN_MAX: usize = 20;
 /// Maximum number of changes of a report.
 const CHANGES_SHOWN_MAX: usize = 40;
 
-/// Maximum number of tasks that are named with a problem.
+/// Maximum number of tasks that are listed with a problem.
 const PROBLEM_TASKS_MAX: u64 = 5;
 
 /// Maximum number of texts that may be the cause.
@@ -48,7 +48,7 @@ pub struct RunReport {
     /// and until its log is summarised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<ProblemBody>,
-    /// The tasks that the problem hits, those with the most runs first; at most 5.
+    /// The tasks affected by the problem, those with the most runs first; at most 5.
     #[serde(default)]
     pub problem_tasks: Vec<ProblemTaskBody>,
     /// Number of last successful runs whose errors are not considered the cause; at most 5.
@@ -63,7 +63,7 @@ pub struct RunReport {
     /// Comparison with the last successful run of the task, or else with the previous run; absent if there is neither.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub against: Option<Against>,
-    /// What the components read and wrote, beside the last successful run; absent without component metrics.
+    /// What the components read and wrote, compared with the last successful run; absent without component metrics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub components: Option<ComponentsPart>,
     /// Volume and severity over time, without outliers.
@@ -151,7 +151,7 @@ pub struct RunPatterns {
     pub stack_traces: Option<StackTraceGroups>,
 }
 
-/// The report on a run. `NotFound`: no such run.
+/// Returns the report on a run. Fails with `NotFound` if the run does not exist.
 pub async fn run_report(sources: ReportSources<'_>, run_id: RunId) -> Result<RunReport> {
     let loaded = load(sources, run_id).await?;
     let run = RunHead::of(sources.workspaces, &loaded.run).await?;
@@ -182,7 +182,8 @@ pub async fn run_report(sources: ReportSources<'_>, run_id: RunId) -> Result<Run
             stack_traces: Vec::new(),
         });
     };
-    // Successful runs are compared with the last one; the errors of the last few are not taken for the cause of a failure.
+    // A successful run is only compared with the last one; for a failed run, the errors of the last few are excluded as
+    // causes.
     let good_runs_max = if is_good(run.status) { 1 } else { GOOD_RUNS_MAX };
     let good_runs = sources.summaries.previous_runs(&loaded.run, true, good_runs_max).await?;
     let against = against(sources, &loaded.run, good_runs.first(), &summary).await?;
@@ -220,7 +221,7 @@ pub async fn run_report(sources: ReportSources<'_>, run_id: RunId) -> Result<Run
     })
 }
 
-/// The texts that are shown with a headline, and whether the last successful runs logged them.
+/// Returns the texts to show with a headline, and whether the last successful runs logged them.
 fn suspects_shown(mut suspects: Vec<Suspect>, good: &[RunSummary]) -> Vec<Suspect> {
     suspects.retain(|suspect| !suspect.is_last_line() && (suspect.severity >= Severity::Warn || suspect.is_strong));
     suspects.truncate(SUSPECTS_SHOWN_MAX);
@@ -234,7 +235,7 @@ fn suspects_shown(mut suspects: Vec<Suspect>, good: &[RunSummary]) -> Vec<Suspec
     suspects
 }
 
-/// All patterns of a run. `NotFound`: no such run.
+/// Returns all patterns of a run. Fails with `NotFound` if the run does not exist.
 pub async fn run_patterns(sources: ReportSources<'_>, run_id: RunId) -> Result<RunPatterns> {
     let loaded = load(sources, run_id).await?;
     let (patterns, stack_traces) = loaded.summary.map(|summary| (summary.patterns, summary.stack_traces)).unzip();
@@ -267,7 +268,7 @@ async fn against(
     Ok(Some(Against { run, is_good, counts, changes, new_causes, complete: comparison.complete }))
 }
 
-/// The groups of one log that the other does not have.
+/// Returns the groups of one log that the other does not have.
 pub(super) fn causes_only_in(one: &StackTraceGroups, other: &StackTraceGroups) -> Vec<StackTraceGroup> {
     let known: std::collections::HashSet<_> = other.groups.iter().map(|group| group.cause.id).collect();
     one.groups.iter().filter(|group| !known.contains(&group.cause.id)).cloned().collect()

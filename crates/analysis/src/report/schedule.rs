@@ -1,4 +1,4 @@
-//! When a task is expected to start, learned from its starts, and whether it is late.
+//! Predicts when a task starts, based on its earlier starts, and determines whether it is late.
 //!
 //! | rule | for tasks | expected | late |
 //! |---|---|---|---|
@@ -6,47 +6,48 @@
 //! | interval within hours | that run more often than every 12 hours | an interval after the last start, if there were starts at that time of day on most comparable days | after three intervals |
 //! | interval | that run less often, at equal intervals | the longest interval after the last start | after a tenth of the interval |
 //!
-//! Of those that apply, the one that is late first counts. A task to which none applies is irregular, and never late.
+//! If several rules apply, the one that is late first counts. A task to which none applies is irregular, and never
+//! late.
 //!
-//! All computations are on the clock of a zone, as milliseconds since 1970 that this clock shows: a task that starts at the
-//! same time of day does so whenever clocks are set forward or back.
+//! All computations use the local time of a zone, as milliseconds since 1970 in local time: a task that starts at the
+//! same time of day does so even if clocks are set forward or back.
 
 use runlog_model::{LogZone, Timestamp};
 
-/// How far back starts are considered, before the last one. Unit: milliseconds.
+/// The period before the last start in which starts are considered. Unit: milliseconds.
 const HISTORY_MS: i64 = 28 * DAY_MS;
 
-/// The most starts of a task that are needed to learn from: one every five minutes for ten days.
+/// Maximum number of starts of a task that are needed: one every five minutes for ten days.
 pub const STARTS_MAX: u64 = 3_000;
 
-/// How far back the starts are that are needed, so that a task that runs once a month has some. Unit: milliseconds.
+/// The period from which starts are needed, long enough for a task that runs once a month. Unit: milliseconds.
 pub const STARTS_LOOK_BACK_MS: i64 = 400 * DAY_MS;
 
-/// The fewest intervals between starts from which something is learned.
+/// Minimum number of intervals between starts for a prediction.
 const INTERVALS_MIN: usize = 5;
 
-/// The intervals that must be equal. Unit: intervals.
+/// Number of latest intervals that must be equal.
 const INTERVALS_COMPARED: usize = 30;
 
-/// How far a start may be from the same time of day on another day. Unit: milliseconds.
+/// Maximum difference between the times of day of starts on different days. Unit: milliseconds.
 const SCATTER_MS: i64 = 30 * MINUTE_MS;
 
-/// Within this time after a start, no other one is expected by the clock, at most. Unit: milliseconds.
+/// Maximum time after a start in which the clock rule expects no other start. Unit: milliseconds.
 const PAUSE_MS_MAX: i64 = 120 * MINUTE_MS;
 
 /// Times of day are compared in steps. Unit: milliseconds.
 const STEP_MS: i64 = 5 * MINUTE_MS;
 
-/// How many days after the last start the next one is looked for: every day of the week is among them.
+/// Number of days after the last start in which the next one is predicted; includes every day of the week.
 const DAYS_AHEAD: i64 = 8;
 
 /// Tasks whose usual interval is shorter may run in some hours of the day only. Unit: milliseconds.
 const OFTEN_MS: i64 = DAY_MS / 2;
 
-/// How many of the latest days of the same kind are considered.
+/// Number of latest days of the same kind that are considered.
 const LATELY_DAYS: usize = 5;
 
-/// The least number of days from which a habit is learned.
+/// Minimum numbers of days for a prediction.
 const WORKDAYS_MIN: usize = 4;
 const WEEKEND_DAYS_MIN: usize = 2;
 const WEEKS_MIN: usize = 3;
@@ -54,7 +55,7 @@ const WEEKS_MIN: usize = 3;
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 86_400_000;
 
-/// A start that is expected and has not come.
+/// An expected start that has not occurred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MissingStart {
     /// The last start.
@@ -65,7 +66,7 @@ pub struct MissingStart {
     pub usual_ms: i64,
 }
 
-/// The start that a task lacks by now, if it is late. `starts` are its starts, the newest first.
+/// Returns the missing start of a task, if it is late. `starts` are its starts, newest first.
 pub fn missing_start(starts: &[Timestamp], now: Timestamp, zone: &LogZone, grace_ms: i64) -> Option<MissingStart> {
     let intervals: Vec<i64> = starts.windows(2).map(|pair| pair[0].millis_since(pair[1])).collect();
     if intervals.len() < INTERVALS_MIN {
@@ -90,31 +91,31 @@ pub fn missing_start(starts: &[Timestamp], now: Timestamp, zone: &LogZone, grace
     is_late.then(|| MissingStart { last, expected: instant(next.expected, zone), usual_ms })
 }
 
-/// What the clock of a zone shows.
+/// Returns the local time of a zone.
 fn shown(at: Timestamp, zone: &LogZone) -> i64 {
     LogZone::default().instant(zone.civil(at)).map_or(at.as_millis(), |shown| shown.time.as_millis())
 }
 
-/// When the clock of a zone shows that.
+/// Returns the instant of a local time of a zone.
 fn instant(shown: i64, zone: &LogZone) -> Timestamp {
     let shown = Timestamp::clamped(shown);
     zone.instant(LogZone::default().civil(shown)).map_or(shown, |at| at.time)
 }
 
-/// The next start that is expected, on the clock.
+/// The next expected start, in local time.
 #[derive(Debug, Clone, Copy)]
 struct Next {
     expected: i64,
     late_from: i64,
 }
 
-/// When a task has started, on the clock, in order.
+/// The starts of a task, in local time, in order.
 struct Habit {
     starts: Vec<i64>,
     grace_ms: i64,
 }
 
-/// Whether there was a start on the days before, the latest first: how far it was from the time of day.
+/// The starts on the preceding days, latest day first: their difference from the time of day, or none without a start.
 #[derive(Default)]
 struct Days {
     /// On days of the same kind: Monday to Friday, or weekend.
@@ -128,7 +129,7 @@ impl Habit {
         self.starts.last().copied().unwrap_or(i64::MAX)
     }
 
-    /// The first start that is expected at a time of day, up to a time.
+    /// Returns the first start that the clock rule expects up to a time.
     fn by_clock(&self, pause_ms: i64, until: i64) -> Option<Next> {
         let mut times: Vec<i64> =
             self.starts.iter().map(|start| start.rem_euclid(DAY_MS) / STEP_MS * STEP_MS).collect();
@@ -147,7 +148,8 @@ impl Habit {
         })
     }
 
-    /// Three intervals after the last start, if the task runs at that time of day as far as is known.
+    /// Returns the expectation of the rule for intervals within hours: late three intervals after the last start, if
+    /// the task usually runs at that time of day.
     fn by_interval_within_hours(&self, usual_ms: i64) -> Option<Next> {
         let late_from = self.last() + (3 * usual_ms).max(usual_ms + self.grace_ms);
         let days = self.days_before(late_from, (usual_ms * 3 / 2, SCATTER_MS));
@@ -155,7 +157,8 @@ impl Habit {
             .then_some(Next { expected: self.last() + usual_ms, late_from })
     }
 
-    /// A little more than the longest interval after the last start, if the intervals are about equal.
+    /// Returns the expectation of the rule for equal intervals: late a little more than the longest interval after the
+    /// last start.
     fn by_equal_intervals(&self, usual_ms: i64, intervals: &[i64]) -> Option<Next> {
         let longest = *intervals.iter().max()?;
         let expected = self.last() + longest;
@@ -163,7 +166,8 @@ impl Habit {
             .then_some(Next { expected, late_from: expected + (usual_ms / 10).max(self.grace_ms) })
     }
 
-    /// The starts at the same time of day, from so much before to so much after it, on the days before.
+    /// Returns the starts on the preceding days at the same time of day, from `before_ms` before to `after_ms` after
+    /// it.
     fn days_before(&self, at: i64, (before_ms, after_ms): (i64, i64)) -> Days {
         let first = self.starts.first().copied().unwrap_or(i64::MAX);
         let mut days = Days::default();
@@ -174,7 +178,7 @@ impl Habit {
             if center + after_ms < first {
                 return days;
             }
-            // Nothing is known of the days since the last start.
+            // Days after the last start provide no information.
             if center > self.last() {
                 continue;
             }
@@ -188,7 +192,7 @@ impl Habit {
         }
     }
 
-    /// How far the start is that is nearest to a time, of those from so much before to so much after it.
+    /// Returns the difference of the start nearest to a time, from `before_ms` before to `after_ms` after it.
     fn nearest(&self, center: i64, before_ms: i64, after_ms: i64) -> Option<i64> {
         let begin = self.starts.partition_point(|start| *start < center - before_ms);
         let around = self.starts[begin..].iter().take_while(|start| **start <= center + after_ms);
@@ -200,18 +204,18 @@ impl Days {
     /// True if a start is expected at this time.
     fn is_habit(&self, at: i64) -> bool {
         let days_min = if is_weekend(at) { WEEKEND_DAYS_MIN } else { WORKDAYS_MIN };
-        // One that does not run on Mondays did not on the last one either.
+        // A task that does not run on this day of the week did not run on it last week either.
         let is_daily = self.alike.len() >= days_min
             && is_most(&self.alike, LATELY_DAYS)
             && self.weekly.first().is_none_or(Option::is_some);
-        // A daily task that did not start at this time on the last two days starts at another one now.
+        // A daily task that did not start at this time on the last two days has moved to another time.
         let (lately, earlier) = self.alike.split_at(self.alike.len().min(2));
         let has_moved = lately.iter().all(Option::is_none) && is_most(earlier, usize::MAX);
         is_daily || self.weekly.len() >= WEEKS_MIN && is_most(&self.weekly, usize::MAX) && !has_moved
     }
 }
 
-/// True if there was a start on at least three of four of the latest days.
+/// True if there was a start on at least three quarters of the latest days.
 fn is_most(days: &[Option<i64>], lately: usize) -> bool {
     let days = &days[..days.len().min(lately)];
     !days.is_empty() && 4 * days.iter().flatten().count() >= 3 * days.len()
@@ -232,7 +236,7 @@ mod tests {
         name.parse().unwrap()
     }
 
-    /// An instant on the clock of Berlin.
+    /// Returns an instant in the local time of Berlin.
     fn berlin(text: &str) -> Timestamp {
         runlog_model::LogTime::read_text(text, &zone("Europe/Berlin")).unwrap().time
     }
@@ -254,7 +258,8 @@ mod tests {
         november((2..=27).filter(|day| !matches!((day - 1) % 7, 0 | 6)))
     }
 
-    /// When the start was expected that is missing then, on the clock of Berlin; none if the task is not late.
+    /// Returns the expected time of the start that is missing at `now`, in the local time of Berlin; none if the task
+    /// is not late.
     fn missing(starts: &[Timestamp], now: &str) -> Option<String> {
         let missing = missing_start(starts, berlin(now), &zone("Europe/Berlin"), GRACE_MS)?;
         Some(zone("Europe/Berlin").civil(missing.expected).to_string())

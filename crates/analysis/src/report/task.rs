@@ -140,7 +140,7 @@ pub struct TaskErrorGroup {
     pub is_flaky: bool,
 }
 
-/// The report on the runs of a task since `since`.
+/// Returns the report on the runs of a task since `since`.
 pub async fn task_report(
     sources: ReportSources<'_>,
     task: &Task,
@@ -194,7 +194,7 @@ fn outcomes_of(runs: &[RecentRun]) -> Vec<Outcome> {
 }
 
 impl Durations {
-    /// The durations of successful runs, newest first.
+    /// Computes statistics of the durations of successful runs; `runs` are newest first.
     fn of(runs: &[RecentRun]) -> Option<Self> {
         let newest_first: Vec<i64> = runs.iter().filter(|run| is_good(run.status)).filter_map(duration_of).collect();
         let mut sorted = newest_first.clone();
@@ -213,7 +213,7 @@ impl Durations {
     }
 }
 
-/// A quantile: the smallest value that is not below this part of the values.
+/// Returns a quantile: the smallest value that is not below this fraction of the values.
 fn percentile(sorted: &[i64], part: f64) -> i64 {
     let place = (sorted.len() as f64 * part).ceil() as usize;
     sorted[place.clamp(1, sorted.len()) - 1]
@@ -241,8 +241,8 @@ impl Trend {
 
 impl TaskErrorGroup {
     fn of(known: ErrorGroup, with: &HashSet<RunId>, newest_first: &[RecentRun]) -> Self {
-        // For a log without a summary, it is unknown whether it contains the error. If a log has grown since its
-        // summary, what was found before is still there.
+        // It is unknown whether a log without a summary contains the error. A log that has grown since its summary
+        // still contains the errors found before.
         let is_known = |run: &RecentRun| run.is_summarized || with.contains(&run.run_id);
         let over: Vec<bool> = newest_first
             .iter()

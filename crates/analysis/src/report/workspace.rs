@@ -39,7 +39,7 @@ pub struct WorkspaceReport {
     pub workspace_id: WorkspaceId,
     /// Name.
     pub workspace_name: String,
-    /// Since when runs and errors count as recent.
+    /// Start of the period in which runs and errors count as recent.
     pub since: Timestamp,
     /// When the report was created.
     pub until: Timestamp,
@@ -97,7 +97,7 @@ pub struct NewErrorGroup {
     pub first_run: RunId,
 }
 
-/// The report on a workspace; runs and errors since `since` count as recent.
+/// Returns the report on a workspace; runs and errors since `since` count as recent.
 pub async fn workspace_report(
     sources: ReportSources<'_>,
     workspace: &Workspace,
@@ -145,7 +145,7 @@ pub async fn workspace_report(
     })
 }
 
-/// All runs by status: the rules consider only the latest runs of each task, which may have had many more.
+/// Counts all runs by status: the rules consider only the latest runs of each task, which may have had many more.
 async fn outcomes_since(runs: &Runs, workspace: WorkspaceId, since: Timestamp) -> Result<Vec<Outcome>> {
     let filter = OverviewFilter {
         workspace_ids: Some(vec![workspace]),
@@ -179,7 +179,7 @@ fn new_errors_of(task: TaskId, new: &[ErrorGroup]) -> Option<Reason> {
     })
 }
 
-/// The urgency of a task.
+/// Returns the urgency of a task.
 fn weight(look: &TaskAttention) -> u64 {
     let of = |reason: &Reason| match reason {
         Reason::Failing { .. } => 100,

@@ -1,4 +1,4 @@
-//! A line `at …` of a stack trace, and whose code it names.
+//! A line `at …` of a stack trace, and whether it is the job's own code.
 
 /// Packages whose frames are not the job's own: the platform, Talend's runtime, drivers and libraries. Sorted, and
 /// none begins with another.
@@ -71,7 +71,7 @@ pub const FOREIGN_PREFIXES: &[&str] = &[
     "sun.",
 ];
 
-/// One line of a stack trace: where a call stood.
+/// One line of a stack trace: the position of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame<'a> {
     /// Class and method, as in `demo.orders_0_1.orders.tDBInput_1Process`, without the module.
@@ -81,12 +81,13 @@ pub struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// Reads `at package.Class.method(File.java:12)`, whatever follows the bracket; the line may be indented.
+    /// Parses `at package.Class.method(File.java:12)`; the line may be indented, and text after the bracket is ignored.
     pub(crate) fn parse(line: &'a str) -> Option<Self> {
         let call = line.trim_start().strip_prefix("at ")?;
         let (path, rest) = call.split_once('(')?;
         let (location, _) = rest.split_once(')')?;
-        // What follows a module has no slash, except the number of a lambda: `Feed$$Lambda$171/2132586099.apply`.
+        // The text after a module has no slash, except before the number of a lambda:
+        // `Feed$$Lambda$171/2132586099.apply`.
         let is_number = |rest: &&str| rest.starts_with(|c: char| c.is_ascii_digit());
         let method = match path.rmatch_indices('/').find(|(slash, _)| !is_number(&&path[slash + 1..])) {
             Some((slash, _)) => &path[slash + 1..],
@@ -96,14 +97,14 @@ impl<'a> Frame<'a> {
         is_method.then_some(Self { method, location })
     }
 
-    /// True for the job's own code: no package of [`FOREIGN_PREFIXES`].
+    /// True for the job's own code: the package is not in [`FOREIGN_PREFIXES`].
     pub fn is_own(&self) -> bool {
         let after = FOREIGN_PREFIXES.partition_point(|prefix| *prefix <= self.method);
         !after.checked_sub(1).is_some_and(|at| self.method.starts_with(FOREIGN_PREFIXES[at]))
     }
 
-    /// Class and method without what a new build changes: the version of the job (`orders_0_1.`) and the numbers of
-    /// what the compiler or the runtime made (`lambda$0`, `$1`, `$Proxy12`, `GeneratedMethodAccessor7`).
+    /// Returns class and method without the parts that a new build changes: the version of the job (`orders_0_1.`) and
+    /// the numbers of generated names (`lambda$0`, `$1`, `$Proxy12`, `GeneratedMethodAccessor7`).
     pub(super) fn stable_name(&self) -> String {
         let mut name = String::with_capacity(self.method.len());
         for (place, segment) in self.method.split('.').enumerate() {
@@ -120,7 +121,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Where `_0_1` begins in `orders_0_1`.
+/// Returns the start of `_0_1` in `orders_0_1`.
 fn package_version(segment: &str) -> Option<usize> {
     let before_digits = |text: &str| {
         let start = text.trim_end_matches(|c: char| c.is_ascii_digit()).len();

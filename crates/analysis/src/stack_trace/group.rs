@@ -1,4 +1,4 @@
-//! Groups the stack traces of a log by what caused them.
+//! Groups the stack traces of a log by root cause.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use super::trace::{StackTrace, Thrown};
 use crate::mask::masked;
 use crate::{Occurrences, Rest, StableId};
 
-/// Most groups that are counted; a job with more different causes has another problem.
+/// Maximum number of groups that are counted.
 pub const GROUPS_MAX: usize = 500;
 
 /// Maximum number of frames of the job's own code that identify a cause.
 pub const OWN_FRAMES_MAX: usize = 3;
 
-/// Most characters of the message in a title.
+/// Maximum length of the message in a title. Unit: characters.
 const TITLE_MESSAGE_CHARS_MAX: usize = 100;
 
 /// The identity of a cause of failure.
@@ -58,7 +58,7 @@ pub struct StackTraceGroups {
     pub rest: Rest,
 }
 
-/// Gathers the stack traces of a log, record by record, in any order.
+/// Collects the stack traces of a log, record by record, in any order.
 #[derive(Debug)]
 pub struct StackTraceGrouper {
     groups: BTreeMap<StableId, StackTraceGroup>,
@@ -67,7 +67,7 @@ pub struct StackTraceGrouper {
 }
 
 impl<'a> StackTrace<'a> {
-    /// What it comes down to.
+    /// Returns the root cause of the stack trace.
     pub fn root_cause(&self) -> RootCause {
         let root = self.thrown.last().expect("a stack trace has an exception");
         let mut frames = self.own_frames();
@@ -80,7 +80,7 @@ impl<'a> StackTrace<'a> {
         RootCause { id, title, class: root.class.to_owned(), message_template, frames }
     }
 
-    /// Of the innermost exception that passed through the job's own code.
+    /// Returns the job's own frames of the innermost exception that has any.
     fn own_frames(&self) -> Vec<String> {
         let own_frames_of = |thrown: &Thrown<'_>| -> Vec<String> {
             thrown.frames.iter().filter(|frame| frame.is_own()).take(OWN_FRAMES_MAX).map(Frame::stable_name).collect()
@@ -113,7 +113,7 @@ impl Default for StackTraceGrouper {
 }
 
 impl StackTraceGrouper {
-    /// Takes a record of the log into account, if its message has a stack trace.
+    /// Adds a record of the log, if its message has a stack trace.
     pub fn add(&mut self, record: &Record) {
         let Some(trace) = record.message.as_deref().and_then(StackTrace::parse) else { return };
         let severity = Severity::of(record.severity.as_deref());
@@ -128,7 +128,7 @@ impl StackTraceGrouper {
         }
     }
 
-    /// The groups of all records so far.
+    /// Returns the groups of all records so far.
     pub fn finish(self) -> StackTraceGroups {
         let mut groups: Vec<StackTraceGroup> = self.groups.into_values().collect();
         // The sort is stable: groups that are equal otherwise stay in the order of their ids.
@@ -136,8 +136,8 @@ impl StackTraceGrouper {
         StackTraceGroups { groups, rest: self.rest }
     }
 
-    /// Over the limit the group with the greatest id goes. It can never come back, as the limit is only ever
-    /// reached by smaller ids; so what is kept, and its counts, do not depend on the order of records.
+    /// Removes the group with the greatest ID if there are too many. It is never added again, because all kept groups
+    /// then have smaller IDs; so the kept groups and their counts do not depend on the order of records.
     fn keep_to_the_limit(&mut self) {
         if self.groups.len() > self.groups_max
             && let Some((_, group)) = self.groups.pop_last()

@@ -1,10 +1,10 @@
-//! Java stack traces in messages, and which of them have one cause.
+//! Parses Java stack traces in messages, and groups them by root cause.
 //!
-//! A message is read into a [`StackTrace`]; what matters of it is its [`RootCause`]: the innermost exception, its
-//! message with values masked, and the nearest frames of the job's own code. Line numbers play no part, so a job
-//! that was built again has the same causes, nor does its version. [`StackTraceGrouper`] counts records by cause.
+//! A message is parsed into a [`StackTrace`], which is identified by its [`RootCause`]: the innermost exception, its
+//! message with values masked, and the nearest frames of the job's own code. Line numbers and the version of the job
+//! are ignored, so that a rebuilt job has the same causes. [`StackTraceGrouper`] counts records by cause.
 //!
-//! Deliberately absent: traces of other languages, and thread dumps, which have frames but no exception.
+//! Traces of other languages are deliberately not supported, nor are thread dumps, which have frames but no exception.
 
 mod frame;
 mod group;

@@ -1,4 +1,4 @@
-//! From the lines of a message to a stack trace.
+//! Parses the lines of a message into a stack trace.
 //!
 //! ```text
 //! Exception in component tDBOutput_1          a message may say something first
@@ -19,27 +19,27 @@ use super::trace::{StackTrace, Thrown};
 /// Maximum number of lines of a message that are considered.
 const LINES_MAX: usize = 5_000;
 
-/// Frames and exceptions that are kept: a stack that overflowed has 1,024 frames.
+/// Maximum numbers of frames and exceptions that are kept: a stack overflow has 1,024 frames.
 const FRAMES_MAX: usize = 2_048;
 const EXCEPTIONS_MAX: usize = 64;
 
-/// What names of exceptions end with.
+/// The endings of names of exceptions.
 const ENDINGS: [&str; 6] = ["Exception", "Error", "Throwable", "Failure", "Fault", "Abort"];
 
 impl<'a> StackTrace<'a> {
-    /// The first stack trace in a message; none if it has no frames or no exception above them.
+    /// Returns the first stack trace in a message; none if it has no frames or no exception above them.
     pub fn parse(message: &'a str) -> Option<Self> {
         parse(message)
     }
 }
 
 fn parse(message: &str) -> Option<StackTrace<'_>> {
-    // Most messages are one line, which is no stack trace whatever it says.
+    // Most messages have one line, which is never a stack trace.
     memchr::memchr(b'\n', message.as_bytes())?;
     let lines = || message.lines().take(LINES_MAX);
     let first_frame = lines().position(|line| Frame::parse(line).is_some())?;
     let above = || lines().take(first_frame).enumerate();
-    // A line that begins with the exception is a better witness than a sentence that mentions one.
+    // A line that begins with an exception is more reliable than a sentence that mentions one.
     let at_start = || above().find_map(|(place, line)| Some((place, exception_at_start(line)?)));
     let within = || above().find_map(|(place, line)| Some((place, exception_within(line)?)));
     let (place, outermost) = at_start().or_else(within)?;
@@ -52,7 +52,7 @@ fn parse(message: &str) -> Option<StackTrace<'_>> {
     Some(reader.trace)
 }
 
-/// Where frames belong at the moment.
+/// The exception to which the next frames belong.
 #[derive(Clone, Copy)]
 enum Place {
     Chain(usize),
@@ -62,7 +62,7 @@ enum Place {
 struct Reader<'a> {
     trace: StackTrace<'a>,
     place: Place,
-    /// How far the line `Suppressed:` is indented, while what belongs to it is read.
+    /// The indentation of the line `Suppressed:`, while its exception is parsed.
     suppressed_indent: Option<usize>,
     frames: usize,
 }
@@ -73,7 +73,7 @@ impl<'a> Reader<'a> {
         Self { trace, place: Place::Chain(0), suppressed_indent: None, frames: 0 }
     }
 
-    /// Takes the next line; false when it begins another stack trace.
+    /// Parses the next line; returns false if it begins another stack trace.
     fn read(&mut self, line: &'a str) -> bool {
         let text = line.trim_start();
         let indent = line.len() - text.len();
@@ -85,7 +85,7 @@ impl<'a> Reader<'a> {
         } else if let Some(omitted) = frames_omitted(text) {
             self.current().frames_omitted = omitted;
         } else if text.starts_with("Caused by: [CIRCULAR REFERENCE") {
-            // The chain ends here: the exception that is named is one of those before.
+            // The chain ends here: the named exception is an earlier one.
         } else if let Some(thrown) = text.strip_prefix("Caused by: ").map(thrown_of) {
             self.caused_by(thrown, indent);
         } else if let Some(thrown) = text.strip_prefix("Wrapped by: ").map(thrown_of) {
@@ -140,7 +140,7 @@ fn frames_omitted(text: &str) -> Option<u32> {
     (rest == "more" || rest.ends_with("frames omitted")).then(|| count.parse().ok()).flatten()
 }
 
-/// After `Caused by: ` anything is an exception.
+/// Parses the text after `Caused by: `: any text is an exception.
 fn thrown_of(text: &str) -> Thrown<'_> {
     // Oracle's driver writes the text of its exception without the class.
     if text.starts_with("Error : ")
@@ -168,7 +168,7 @@ fn exception_at_start(line: &str) -> Option<Thrown<'_>> {
     (ends_well && is_exception(class)).then(|| thrown(class, rest))
 }
 
-/// `Lost task 0.0: java.io.IOException: text`: the first word that names one with its package.
+/// `Lost task 0.0: java.io.IOException: text`: the first word that is an exception with its package.
 fn exception_within(line: &str) -> Option<Thrown<'_>> {
     let words = line.split(' ').map(|word| (word, word.as_ptr() as usize - line.as_ptr() as usize));
     words

@@ -5,9 +5,9 @@ use super::frame::Frame;
 /// The exceptions of one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StackTrace<'a> {
-    /// What was thrown, the outermost first; each is caused by the next. Never empty.
+    /// The exceptions, outermost first; each is caused by the next. Never empty.
     pub thrown: Vec<Thrown<'a>>,
-    /// What was thrown while resources were closed, in the order of the text.
+    /// The exceptions thrown while resources were closed, in the order of the text.
     pub suppressed: Vec<Thrown<'a>>,
 }
 
@@ -16,10 +16,10 @@ pub struct StackTrace<'a> {
 pub struct Thrown<'a> {
     /// Its class, as in `java.sql.SQLException`.
     pub class: &'a str,
-    /// The first line of its message; empty when it has none.
+    /// The first line of its message; empty if there is none.
     pub message: &'a str,
     /// Its frames, the innermost first.
     pub frames: Vec<Frame<'a>>,
-    /// Frames left out because the exception around it has them too (`... 12 more`).
+    /// Number of omitted frames, which it has in common with the exception around it (`... 12 more`).
     pub frames_omitted: u32,
 }

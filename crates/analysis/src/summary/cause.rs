@@ -1,35 +1,35 @@
-//! What makes two texts the same cause.
+//! Determines whether two texts name the same cause.
 //!
 //! ```text
 //! text ▸ without its exception class ▸ codes and names kept, hosts and the like replaced ▸ other values masked ▸ Cause
 //! ```
 //!
-//! Patterns mask every quoted text and most numbers, so that a statement is one pattern. A cause is more than that: error
-//! 1205 is not error 2627, and a missing column `vat` is not a missing column `customer_id`. On the other hand, the same
-//! database is not reached from many hosts, in the words of many drivers.
+//! Patterns mask every quoted text and most numbers, so that a statement is one pattern. A cause is more than that:
+//! error 1205 is not error 2627, and a missing column `vat` is not a missing column `customer_id`. On the other hand,
+//! an unreachable database is one cause, regardless of the hosts that report it and of the drivers' wordings.
 
 use crate::headline::at_start;
 use crate::mask::masked;
 
-/// Most codes and names of a text that are kept; further ones are values.
+/// Maximum number of codes and names that are kept of a text; further ones are masked as values.
 const KEPT_MAX: usize = 32;
 
-/// Most bytes of a quoted name.
+/// Maximum length of a quoted name. Unit: bytes.
 const NAME_BYTES_MAX: usize = 80;
 
-/// Most bytes of what stands before the message in a tuple of Python: `(2006`, `('22018'`.
+/// Maximum length of the text before the message in a Python tuple: `(2006`, `('22018'`. Unit: bytes.
 const TUPLE_CODE_BYTES_MAX: usize = 10;
 
-/// Most digits of a code.
+/// Maximum number of digits of a code.
 const CODE_DIGITS_MAX: usize = 6;
 
-/// Of ten words of two texts of one kind, so many are the same.
+/// Two texts are alike if at least this many of ten words are equal.
 const ALIKE_OF_TEN: usize = 8;
 
-/// Fewest words of a message that says enough without the class of its exception.
+/// Minimum number of words of a message that is specific enough without the class of its exception.
 const WORDS_WITHOUT_CLASS: usize = 3;
 
-/// Characters that stand for what was found, while the rest of a text is masked: nobody else uses them.
+/// Private-use characters that represent codes, names and values while the rest of a text is masked.
 const KEPT: u32 = 0xe000;
 const VALUES: [(char, &str); 5] = [
     ('\u{f000}', "<host>"),
@@ -44,7 +44,7 @@ const PATH: char = VALUES[2].0;
 const ID: char = VALUES[3].0;
 const POD: char = VALUES[4].0;
 
-/// Exceptions whose class says nothing that their message does not say.
+/// Exceptions whose class adds nothing to their message.
 const GENERIC_CLASSES: [&str; 12] = [
     "IOException",
     "OSError",
@@ -60,7 +60,7 @@ const GENERIC_CLASSES: [&str; 12] = [
     "OracleDatabaseException",
 ];
 
-/// Words after which a quoted text is the name of what the cause is about.
+/// Words after which a quoted text is the name of the object of the cause.
 const NAMED: [&str; 44] = [
     "keyerror",
     "module",
@@ -130,10 +130,10 @@ const BEFORE_CODE: [&str; 15] = [
 /// Words before the status of an HTTP response, beside those before codes.
 const BEFORE_STATUS: [&str; 8] = ["returned", "http", "response", "got", "answered", "received", "responded", "with"];
 
-/// What numbers count that are no status.
+/// Words after a number that is a count and not a status.
 const COUNTED: [&str; 9] = ["rows", "records", "lines", "bytes", "items", "ms", "files", "seconds", "entries"];
 
-/// Prefixes of the codes that say all, in whatever language or driver they are told.
+/// Prefixes of codes that identify a cause by themselves, regardless of the language or driver of the message.
 const OF_DATABASES: [&str; 9] = ["ORA", "TNS", "PLS", "RMAN", "DPY", "DPI", "KUP", "LRM", "NZE"];
 
 /// Last labels of the names of hosts. The short ones are words as well, and count after two other labels.
@@ -144,17 +144,17 @@ const SHORT_DOMAINS: [&str; 24] = [
     "dev", "app", "ai", "co", "test", "intern",
 ];
 
-/// Words with a number after a colon that is no port.
+/// Words before a colon and a number that is not a port.
 const NOT_HOSTS: [&str; 17] = [
     "line", "code", "status", "error", "rows", "count", "offset", "id", "pid", "size", "port", "time", "total", "row",
     "record", "bytes", "exit",
 ];
 
-/// Words that follow `host` and are no name of one.
+/// Words after `host` that are not the name of a host.
 const AFTER_HOST: [&str; 14] =
     ["key", "via", "is", "and", "name", "has", "was", "not", "or", "to", "in", "unreachable", "down", "could"];
 
-/// What a cause is told by.
+/// The identity of a cause.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cause {
     /// The same for the same cause.
@@ -183,7 +183,7 @@ impl Cause {
         Self { key, kept: marked.kept }
     }
 
-    /// True if two texts are the same but for values and a few words, none of which is a code or a name.
+    /// True if two texts are equal except for values and a few words, none of which is a code or a name.
     pub(crate) fn is_alike(&self, other: &Self) -> bool {
         if self.key == other.key {
             return true;
@@ -212,18 +212,18 @@ impl Cause {
     }
 }
 
-/// A number that looks like a code in one of two texts, and like a value in the other: `503` and `612`.
+/// True for a number that was kept as a code in one of two texts, and masked as a value in the other: `503` and `612`.
 fn is_number_in_one(one: &str, other: &str) -> bool {
     let is_number = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
     (is_number(one) && other == "<number>") || (one == "<number>" && is_number(other))
 }
 
-/// A text with its values masked, except for codes and names: the title of a cause.
+/// Returns a text with its values masked, except for codes and names: the title of a cause.
 pub(crate) fn masked_cause(text: &str) -> String {
     Marked::of(text).masked()
 }
 
-/// The text without the classes of exceptions that say no more than their message.
+/// Removes the classes of exceptions that add nothing to their message.
 fn without_class(text: &str) -> &str {
     let mut text = text.trim();
     while let Some(named) = at_start(text) {
@@ -244,7 +244,7 @@ fn without_class(text: &str) -> &str {
     }
 }
 
-/// `Connection refused (Connection refused)` says it once.
+/// Removes the repetition in `Connection refused (Connection refused)`.
 fn without_repetition(text: &str) -> String {
     let Some((start, end)) = text.find(" (").and_then(|start| Some((start, start + text[start..].find(')')?))) else {
         return text.to_owned();
@@ -265,7 +265,7 @@ fn is_of_database(code: &str) -> bool {
     (of_oracle && !code.starts_with("ORA-20")) || of_db2
 }
 
-/// What is named in a text in any language: quoted, or written in capitals.
+/// Returns the names in a text in any language: quoted, or written in capitals.
 fn names_of(text: &str) -> impl Iterator<Item = String> {
     let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '$' | '#' | '"' | '-');
     let words = text.split(move |c: char| !is_part(c)).map(|word| word.trim_matches(['.', '-']));
@@ -281,13 +281,13 @@ fn is_in_capitals(word: &str) -> bool {
     is_quoted || (capitals >= word.len().clamp(1, 3) && !word.contains(char::is_lowercase))
 }
 
-/// A word that may be the name of a thing: `TMP_1`, `RAW.ORDERS`, `order_id`.
+/// True for a word that may be the name of an object: `TMP_1`, `RAW.ORDERS`, `order_id`.
 fn is_identifier(word: &str) -> bool {
     let word = word.trim_matches(|c: char| !c.is_alphanumeric());
     word.contains(['_', '.']) || (word.len() >= 3 && is_in_capitals(word))
 }
 
-/// A name with its longer numbers masked: those of temporary tables, days and batches.
+/// Masks the longer numbers in a name, such as those of temporary tables, days and batches.
 fn without_digits(name: &str) -> String {
     let (mut masked, mut rest) = (String::with_capacity(name.len()), name);
     while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
@@ -299,7 +299,7 @@ fn without_digits(name: &str) -> String {
     masked + rest
 }
 
-/// A text in which codes and names are replaced by characters of their own, and hosts and the like by others.
+/// A text in which codes and names, and hosts and similar values, are replaced by private-use characters.
 struct Marked<'a> {
     text: &'a str,
     at: usize,
@@ -324,7 +324,7 @@ impl<'a> Marked<'a> {
         marked
     }
 
-    /// With the rest of the values masked.
+    /// Returns the text with the remaining values masked.
     fn masked(&self) -> String {
         let masked = masked(&self.out);
         let mut text = String::with_capacity(masked.len() + 16);
@@ -419,7 +419,7 @@ fn is_of_word(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '.' | '-' | '$' | '@' | '/' | '\\' | ':' | '*' | '+')
 }
 
-/// The last words of a text, the last first.
+/// Returns the last words of a text, the last one first.
 fn last_words(text: &str) -> [&str; 2] {
     let mut words = text.rsplit(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
     [(); 2].map(|()| words.next().unwrap_or_default())
@@ -429,7 +429,7 @@ fn is_among(word: &str, words: &[&str]) -> bool {
     words.iter().any(|it| word.eq_ignore_ascii_case(it))
 }
 
-/// True if what is quoted after this text is a name.
+/// True if a quoted text after this text is a name.
 fn names(before: &str) -> bool {
     let [last, earlier] = last_words(before);
     let near = before.trim_end_matches([' ', '(', ':', '=', '[']);
@@ -447,7 +447,7 @@ fn names(before: &str) -> bool {
     }
 }
 
-/// The kind of a word that tells where something happened, and not what.
+/// Returns the kind of a word that states where something happened, and not what.
 fn value_of(word: &str, before: &str) -> Option<char> {
     if word.starts_with("\\\\") {
         return Some(PATH);
@@ -517,7 +517,7 @@ fn is_pod(word: &str) -> bool {
         && hash.contains(|c: char| c.is_ascii_digit())
 }
 
-/// True of the code of an error, of whatever product.
+/// True for the code of an error of any product.
 fn is_code(word: &str, before: &str, after: &str) -> bool {
     let near = before.trim_end();
     let [last, _] = last_words(before);
@@ -530,7 +530,7 @@ fn is_code(word: &str, before: &str, after: &str) -> bool {
         return is_number_of_error(word, before, after);
     }
     if let Some(digits) = word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
-        // Those of Windows; others are addresses.
+        // Codes of Windows; other numbers are addresses.
         return digits.len() == 8 && digits.starts_with(['8', 'C', 'c']) && !is_among(last, &["at"]);
     }
     // `550 5.1.1`
@@ -560,7 +560,7 @@ fn is_digits(text: &str, lengths: std::ops::RangeInclusive<usize>) -> bool {
     lengths.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// True of `404` in `-> 404`, of `1205` in `SQL Error [1205]`, of `18456` in `Login failed. (18456)`.
+/// True for `404` in `-> 404`, `1205` in `SQL Error [1205]`, `18456` in `Login failed. (18456)`.
 fn is_number_of_error(number: &str, before: &str, after: &str) -> bool {
     let next = after.chars().nth(1);
     if number.len() > CODE_DIGITS_MAX

@@ -1,8 +1,9 @@
-//! Which of the texts that may be the cause of a failure is the headline of the run.
+//! Chooses the headline of a run from the texts that may be the cause of its failure.
 //!
-//! The choice is made when a report is created, because it depends on the last successful runs: what they logged as well is
-//! not the cause. Among the others the text that says most is the headline, and among equals the first, unless the run
-//! went on for long after it. What says only that something failed gives way to the last line of the log that says more.
+//! The choice is made when a report is created, because it depends on the last successful runs: texts that they logged
+//! as well are not the cause. Of the other texts, the most specific one is the headline; among equals, the first one,
+//! unless the run continued for long after it. A text that states only that something failed is replaced by the last
+//! more specific line of the log.
 
 use std::collections::HashSet;
 
@@ -21,11 +22,12 @@ const WENT_ON_RECORDS: u64 = 20;
 /// The same if a component, thread or program ended with the later error, and not with the earlier one.
 const WENT_ON_RECORDS_FATAL: u64 = 3;
 
-/// Other texts that say equally much, between an error and such an end, after which the end is more likely the cause.
+/// Number of other equally specific texts between an error and such an end, from which the end is more likely the
+/// cause.
 const WENT_ON_TEXTS_FATAL: usize = 8;
 
-/// Words with which a line denies something, beside a word that is typical of failures. Settings, such as `timeout is 3 s`,
-/// have none of them.
+/// Negations that occur in a line together with a word that is typical of failures. Settings, such as `timeout is 3 s`,
+/// contain none of them.
 const DENIALS: [&str; 24] = [
     "not", "no", "never", "cannot", "can't", "couldn't", "doesn't", "unable", "without", "failed", "denied", "refused",
     "rejected", "missing", "lost", "differs", "differ", "mismatch", "exceeded", "exceeds", "expired", "invalid",
@@ -65,17 +67,17 @@ pub struct HeadlineRecord {
     pub bundle_name: Option<String>,
 }
 
-/// What a run logged.
+/// The contents of a log from which a headline is chosen.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Logged<'a> {
-    /// What may be the cause of a failure.
+    /// Texts that may be the cause of a failure.
     pub(crate) suspects: &'a [Suspect],
     pub(crate) patterns: Option<&'a Patterns>,
 }
 
-/// What the last successful runs of a task logged.
+/// The suspects of the last successful runs of a task.
 pub(crate) struct GoodSuspects {
-    /// Each with whether it was an error.
+    /// The causes, each with whether it was an error.
     causes: Vec<(bool, Cause)>,
 }
 
@@ -85,14 +87,16 @@ impl GoodSuspects {
         Self { causes: suspects.map(|suspect| (suspect.is_error(), Cause::of(&suspect.text))).collect() }
     }
 
-    /// What was a warning in the successful runs, and is an error now, may be the cause.
+    /// True if the successful runs have the suspect. A warning of the successful runs that is an error now may be the
+    /// cause.
     pub(crate) fn have(&self, suspect: &Suspect) -> bool {
         let cause = Cause::of(&suspect.text);
         self.causes.iter().any(|(is_error, it)| (*is_error || !suspect.is_error()) && it.is_alike(&cause))
     }
 }
 
-/// The headline of a run: of its log, those of the last successful runs, the last first, and the message of the engine.
+/// Returns the headline of a run, from its log, the logs of the last successful runs, latest first, and the message of
+/// the engine.
 pub(crate) fn headline_of(log: Logged<'_>, good: &[Logged<'_>], engine: Option<&str>) -> Option<Headline> {
     let suspects = log.suspects;
     let good_suspects = GoodSuspects::of(good);
@@ -114,7 +118,7 @@ pub(crate) fn headline_of(log: Logged<'_>, good: &[Logged<'_>], engine: Option<&
         Some(wrapper) => line_before(wrapper, &new, log, good),
         None => last_line_of(&new, log, good),
     };
-    // If the log has nothing that the last successful runs have not, that is told nevertheless.
+    // If the log contains only errors that the last successful runs logged as well, one of those is the headline.
     let known = || pick(suspects.iter().filter(|it| it.is_error()));
     let suspect = telling.or_else(last_line).or(chosen).or_else(known)?;
     Some(Headline {
@@ -131,7 +135,7 @@ pub(crate) fn headline_of(log: Logged<'_>, good: &[Logged<'_>], engine: Option<&
     })
 }
 
-/// Of what is new, the error that says most, or what is below ERROR if that says more.
+/// Returns the most specific new error, or a text below ERROR if that is more specific.
 fn chosen_of<'a>(new: &[&'a Suspect]) -> Option<&'a Suspect> {
     let errors = pick(new.iter().copied().filter(|it| it.is_error()));
     let others = new.iter().copied().filter(|it| !it.is_error() && !it.is_last_line());
@@ -146,15 +150,15 @@ fn chosen_of<'a>(new: &[&'a Suspect]) -> Option<&'a Suspect> {
     if error.weight > Weight::Plain || error.is_of_die() {
         return errors;
     }
-    // An error that says little, after what says it below ERROR.
+    // An unspecific error may follow a specific text below ERROR.
     let is_before = |it: &&Suspect| {
         it.position < error.position && error.ordinary_before.saturating_sub(it.ordinary_before) <= WENT_ON_RECORDS
     };
     pick(strong().filter(is_before)).or(errors)
 }
 
-/// The last line of a log that says nothing else: one that is new against the last successful run or, if there is
-/// none, of a log without severities, or a warning.
+/// Returns the last line of a log without specific texts: a line that is new compared with the last successful run or,
+/// if there is none, a line without a severity or a warning.
 fn last_line_of<'a>(new: &[&'a Suspect], log: Logged<'_>, good: &[Logged<'_>]) -> Option<&'a Suspect> {
     let mut lines = new.iter().copied().rev().filter(|it| it.is_last_line());
     let (Some(patterns), Some(good)) = (log.patterns, good.first().and_then(|good| good.patterns)) else {
@@ -170,8 +174,8 @@ fn last_line_of<'a>(new: &[&'a Suspect], log: Logged<'_>, good: &[Logged<'_>]) -
     lines.find(|it| new_kinds.contains(&masked_first_line(&it.text)))
 }
 
-/// What stands for a wrapper: the last line before it that is new or, if there is no successful run to compare with, one
-/// shortly before it.
+/// Returns the replacement of a wrapper: the last new line before it or, if there is no successful run to compare with,
+/// a line shortly before it.
 fn line_before<'a>(
     wrapper: &Suspect,
     new: &[&'a Suspect],
@@ -184,7 +188,7 @@ fn line_before<'a>(
     last.filter(|it| !good.is_empty() || went_on(it) <= WENT_ON_RECORDS_FATAL).or_else(|| last_denial(&before))
 }
 
-/// The last line, if it says that something is not as it should be.
+/// Returns the last line, if it states that something is wrong.
 fn last_denial<'a>(lines: &[&'a Suspect]) -> Option<&'a Suspect> {
     let last = lines.iter().copied().rfind(|it| it.is_last_line())?;
     let is_denial = |word: &str| DENIALS.contains(&word.to_ascii_lowercase().as_str());
@@ -192,7 +196,7 @@ fn last_denial<'a>(lines: &[&'a Suspect]) -> Option<&'a Suspect> {
     (has_denial && read(&last.text).weight == Weight::Telling).then_some(last)
 }
 
-/// Of those that say most, the first, unless the run went on for long after it.
+/// Returns the first of the most specific suspects, unless the run continued for long after it.
 fn pick<'a>(suspects: impl Iterator<Item = &'a Suspect> + Clone) -> Option<&'a Suspect> {
     let most = suspects.clone().map(Suspect::rank).max()?;
     let mut of_most = suspects.filter(|suspect| suspect.rank() == most);

@@ -1,6 +1,6 @@
-//! What failed first in a log, what it was caused by, and what failed after it.
+//! Finds the first failure in a log, its causes, and later failures.
 //!
-//! The first record with severity ERROR or worse is where to look. If it has a stack trace, its exceptions are listed
+//! The failure is the first record with severity ERROR or worse. If it has a stack trace, its exceptions are listed
 //! from the outermost to the root. They are followed by later errors of other kinds, each at its first occurrence, and
 //! the last warnings before the error, which often contain the reason.
 
@@ -24,7 +24,7 @@ pub(crate) const WARNINGS_MAX: usize = 3;
 /// Maximum number of exceptions of a stack trace: the outermost, and those nearest to the root.
 const CAUSES_MAX: usize = 10;
 
-/// Most characters of the message of an exception.
+/// Maximum length of the message of an exception. Unit: characters.
 const CAUSE_CHARS_MAX: usize = 400;
 
 /// The failure of a run, derived from its log.
@@ -78,7 +78,7 @@ pub struct Cause {
     pub at: Option<String>,
 }
 
-/// Watches for failures in the records of a log, in their order.
+/// Finds the failure of a log from its records, in order.
 #[derive(Debug, Default)]
 pub(crate) struct FailureWatch {
     failure: Option<Failure>,
@@ -95,7 +95,7 @@ impl FailureWatch {
         }
     }
 
-    /// Takes into account that the first error goes on in later records.
+    /// Updates the first error if it continues in later records.
     pub(crate) fn complete(&mut self, joined: &Joined) {
         if let Some(failure) = self.failure.as_mut().filter(|failure| failure.first.position == Some(joined.position)) {
             failure.take_causes(joined.record.message.as_deref());
@@ -149,7 +149,7 @@ impl Failure {
         self.cause_id = trace.map(|trace| trace.root_cause().id);
     }
 
-    /// What it comes down to: the root of the chain, or the first error itself.
+    /// Returns the root of the chain, or the first error if it has no chain.
     pub fn root(&self) -> String {
         match self.causes.last() {
             Some(cause) if cause.message.is_empty() => cause.class.clone(),

@@ -71,7 +71,7 @@ fn rank(gap: &SlowGap) -> (Reverse<i64>, Timestamp) {
     (Reverse(gap.duration_ms), gap.start)
 }
 
-/// The first line of a record's message that is not blank, cut to some length.
+/// Returns the first line of a record's message that is not blank, truncated.
 pub(crate) fn first_line(record: &Record) -> &str {
     let line = first_line_of(record.message.as_deref().unwrap_or_default());
     if line.len() <= MESSAGE_CHARS_MAX {

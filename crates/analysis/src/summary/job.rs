@@ -18,10 +18,11 @@ use super::run::{RunSummary, SUMMARY_VERSION, Summarizer, read_summary};
 /// How often the job checks for logs without a summary. Unit: milliseconds.
 const LOOK_EVERY_MS: u64 = 2_000;
 
-/// Most successful runs of a task whose errors are not the cause of a failure.
+/// Maximum number of successful runs of a task whose errors are excluded as causes of a failure.
 pub(crate) const GOOD_RUNS_MAX: u64 = 5;
 
-/// How often it checks for logs without a valid summary that are not due: a node of an earlier version may have left some.
+/// How often the job checks for outdated summaries that are not due: a node of an earlier version may have created
+/// some.
 const INVALIDATE_EVERY: Duration = Duration::from_secs(3_600);
 
 /// Creates summaries until `stop`; a summary in progress is completed.
@@ -66,7 +67,7 @@ pub async fn summarize_all(summaries: &Summaries, logs: &Logs) -> Result<u64> {
         while let Some(more) = summarize_due(summaries, logs).await? {
             (made, was_due) = (made + more, true);
         }
-        // What was made due may be in the hands of another node.
+        // Another node may be processing the summaries that were made due.
         if (!was_due && !is_first) || summaries.invalidate_older(SUMMARY_VERSION).await? == 0 {
             return Ok(made);
         }
@@ -92,7 +93,7 @@ async fn summarize(summaries: &Summaries, logs: &Logs, due: &[ClaimedSummary]) -
     };
     let mut stored = made.len() as u64;
     match summaries.save_all(&made).await {
-        // One that cannot be stored must not keep the others from it.
+        // A summary that cannot be stored must not prevent storing the others.
         Err(error) if made.len() > 1 && error.kind() != ErrorKind::Unavailable => {
             debug!(error = &error as &dyn std::error::Error, "summaries are stored one by one");
             for summary in &made {
@@ -111,7 +112,7 @@ async fn summarize(summaries: &Summaries, logs: &Logs, due: &[ClaimedSummary]) -
     Ok(stored)
 }
 
-/// Creates the claimed summaries; returns them, and the claims of which none could be made.
+/// Creates the claimed summaries; returns them, and the claims whose summaries could not be created.
 async fn summarize_each(
     summaries: &Summaries,
     logs: &Logs,
@@ -134,7 +135,7 @@ fn warn_of(run_id: RunId, error: &Error) {
     warn!(error = error as &dyn std::error::Error, run.id = %run_id, "cannot summarise the log of run {run_id}");
 }
 
-/// Renews the claims while their summaries are made.
+/// Renews the claims while their summaries are created.
 async fn keep_claims(summaries: &Summaries, claimed: &[ClaimedSummary]) -> Infallible {
     loop {
         tokio::time::sleep(Duration::from_millis(limits::SUMMARY_RENEW_MS)).await;
@@ -146,7 +147,7 @@ async fn keep_claims(summaries: &Summaries, claimed: &[ClaimedSummary]) -> Infal
 
 async fn summarize_one(summaries: &Summaries, logs: &Logs, due: &ClaimedSummary) -> Result<NewSummary> {
     let failed = if due.has_failed { summaries.get(due.run_id).await? } else { None };
-    // The summary is as it should be if only the problem of the run is looked for.
+    // A current summary is reused if only the problem of the run is needed.
     let is_current = |kept: &&StoredSummary| kept.version == SUMMARY_VERSION && kept.log == due.log;
     let kept = failed.as_ref().and_then(|failed| failed.summary.as_ref()).filter(is_current);
     let summary = match kept {
@@ -167,19 +168,19 @@ async fn summarize_one(summaries: &Summaries, logs: &Logs, due: &ClaimedSummary)
     Ok(NewSummary { of: *due, version: SUMMARY_VERSION, error_groups: summary.error_groups(), problem, body })
 }
 
-/// What a failed run has failed of.
+/// Returns the problem of a failed run.
 async fn problem_of(summaries: &Summaries, run: &Run, summary: &RunSummary) -> Result<NewProblem> {
     let good = summaries_of(summaries, &summaries.previous_runs(run, true, GOOD_RUNS_MAX).await?).await?;
     let headline = summary.headline(&good, run.failure_message());
     Ok(problem_of_headline(run.workspace_id, run.task_id, headline.as_ref()))
 }
 
-/// The summaries of runs, in their order.
+/// Returns the summaries of runs, in their order.
 pub(crate) async fn summaries_of(summaries: &Summaries, runs: &[Run]) -> Result<Vec<RunSummary>> {
     let mut found = Vec::with_capacity(runs.len());
     for run in runs {
         let kept = summaries.get(run.id).await?.and_then(|found| found.summary);
-        // One that an earlier version made may not be readable; it is made again.
+        // A summary of an earlier version may be unreadable; it will be recreated.
         found.extend(kept.and_then(|kept| read_summary(&kept).ok()));
     }
     Ok(found)

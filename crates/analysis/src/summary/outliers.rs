@@ -27,15 +27,15 @@ pub struct Outlier {
 /// The distribution of a log over time, for the main group of records and for outliers.
 #[derive(Debug, Default)]
 pub(crate) struct OverTime {
-    /// The largest group among the complete ones.
+    /// The largest complete group.
     most: Option<Cluster>,
-    /// Those that the latest record belongs to.
+    /// The group of the latest record.
     current: Option<Cluster>,
     /// The earliest first.
     outliers: Vec<Outlier>,
 }
 
-/// Records that belong together.
+/// A group of records that are close in time.
 #[derive(Debug)]
 struct Cluster {
     extent: Outlier,
@@ -44,7 +44,7 @@ struct Cluster {
 }
 
 impl OverTime {
-    /// Takes the next record of the log into account.
+    /// Adds the next record of the log.
     pub(crate) fn add(&mut self, record: &Record, severity: Severity) {
         let time = record.time;
         if self.current.as_ref().is_some_and(|current| current.is_apart_from(time)) {
@@ -62,7 +62,8 @@ impl OverTime {
         current.gaps.add(record);
     }
 
-    /// Of as many records the later ones are the log: clocks that are not set go back.
+    /// Completes the current group. Of groups of equal size, the later one is the main group, because unset clocks show
+    /// earlier times.
     fn complete(&mut self) {
         let Some(current) = self.current.take() else { return };
         let is_most = self.most.as_ref().is_none_or(|most| current.extent.records >= most.extent.records);

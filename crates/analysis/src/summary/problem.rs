@@ -1,8 +1,7 @@
-//! The problem of a failed run: the cause that its headline tells, whatever the values in it.
+//! The problem of a failed run: the cause in its headline, regardless of the values in it.
 //!
-//! Runs of different tasks of a workspace fail of the same problem if their headlines tell the same [`Cause`]. A headline
-//! that says only that something failed tells nothing of what other tasks fail of: it is a problem of its task alone, and
-//! so is the absence of a headline.
+//! Runs of different tasks of a workspace have the same problem if their headlines have the same [`Cause`]. A headline
+//! that states only that something failed is a problem of its task alone, and so is the absence of a headline.
 
 use runlog_model::{TaskId, WorkspaceId};
 use runlog_store::problems::NewProblem;
@@ -11,14 +10,14 @@ use super::cause::{Cause, masked_cause};
 use super::choice::Headline;
 use crate::StableId;
 
-/// Most characters of a title. Headlines are cut, too, at more characters: what is left of the masked text does not depend
-/// on the lengths of the values in it.
+/// Maximum length of a title. Unit: characters. It is less than the maximum length of headlines, so that the truncated
+/// title does not depend on the lengths of the masked values.
 const TITLE_CHARS_MAX: usize = 200;
 
-/// The title of the problem of runs that fail without a word.
+/// The title of the problem of runs that fail without any error message.
 const NO_CAUSE: &str = "No cause found in the log or in the engine's error message";
 
-/// The problem of a run of this task with this headline.
+/// Returns the problem of a run of this task with this headline.
 pub(crate) fn problem_of_headline(workspace: WorkspaceId, task: TaskId, headline: Option<&Headline>) -> NewProblem {
     let title: Option<String> =
         headline.map(|headline| masked_cause(&headline.text).trim().chars().take(TITLE_CHARS_MAX).collect());

@@ -1,7 +1,7 @@
 //! The summary of a run's log: everything required for reports, computed in one pass, in bounded memory.
 //!
-//! It is created once a log is sealed, and stored with the run, so that what is new in a run, gone, or ten times as
-//! frequent can be computed from two summaries, however long their logs are.
+//! It is created once a log is sealed, and stored with the run, so that the changes between two runs can be computed
+//! from their summaries, regardless of the length of their logs.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -25,28 +25,28 @@ use crate::patterns::{PatternMiner, Patterns, TEMPLATES_VERSION};
 use crate::stack_trace::{StackTraceGrouper, StackTraceGroups};
 use crate::{Occurrences, StableId};
 
-/// How summaries are made. What was made otherwise is made again: raised when a field is added or means something else,
-/// and, through the version of templates, when ids change.
+/// The version of summaries. Summaries of other versions are recreated. Incremented when a field is added or changes
+/// its meaning and, through the version of templates, when IDs change.
 pub const SUMMARY_VERSION: u32 = 1_500 + TEMPLATES_VERSION;
 
-/// Most kinds of errors of a run that are kept as rows of the catalog: of each sort so many.
+/// Maximum number of kinds of errors of a run that are stored as rows of the catalog, for each sort.
 pub const ERROR_GROUPS_MAX: usize = 50;
 
-/// Most lines within traces of one record a line that are told from errors of their own.
+/// Maximum number of distinct lines, in traces with one record per line, that are not counted as separate errors.
 const CONTINUATIONS_MAX: usize = 64;
 
-/// Most characters of the title of an error group.
+/// Maximum length of the title of an error group. Unit: characters.
 const TITLE_CHARS_MAX: usize = 300;
 
-/// What a run's log says, in some kilobytes.
+/// The summary of the log of a run, of some kilobytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunSummary {
-    /// How it was made.
+    /// The version of the summary.
     pub version: u32,
-    /// Records of the log.
+    /// Number of records of the log.
     pub records: u64,
-    /// Those by severity: OTHER, TRACE, DEBUG, INFO, WARN, ERROR, FATAL.
+    /// Number of records by severity: OTHER, TRACE, DEBUG, INFO, WARN, ERROR, FATAL.
     pub severities: SeverityCounts,
     /// The earliest time of a record.
     pub first: Option<Timestamp>,
@@ -54,27 +54,27 @@ pub struct RunSummary {
     pub last: Option<Timestamp>,
     /// Volume and severity over time, without outliers.
     pub timeline: Timeline,
-    /// Where it stood still, the longest first, without outliers.
+    /// The longest gaps in the log, longest first, without outliers.
     pub gaps: Vec<SlowGap>,
     /// Records dated more than a year away from the others, earliest first.
     #[serde(default)]
     pub outliers: Vec<Outlier>,
-    /// What failed first, and what followed; absent when the log has no error.
+    /// The first failure, its causes, and later errors; absent if the log has no error.
     pub failure: Option<Failure>,
     /// The texts that may be the cause of a failure, in the order of the log.
     #[serde(default)]
     pub suspects: Vec<Suspect>,
-    /// IDs of the first lines, with values masked, of records that continue a trace and do not look like it by
-    /// themselves; at most 64.
+    /// IDs of the masked first lines of records that continue a trace without being recognisable as such by themselves;
+    /// at most 64.
     #[serde(default)]
     pub continuations: BTreeSet<StableId>,
-    /// What it says over and over.
+    /// The patterns of the log.
     pub patterns: Patterns,
     /// Its stack traces by root cause.
     pub stack_traces: StackTraceGroups,
 }
 
-/// Makes a summary of the records of a log, in the order of the log: by time, then arrival.
+/// Computes the summary of a log from its records, in the order of the log: by time, then arrival.
 #[derive(Debug, Default)]
 pub struct Summarizer {
     severities: SeverityCounts,
@@ -85,16 +85,16 @@ pub struct Summarizer {
     joiner: Joiner,
     suspects: SuspectWatch,
     continuations: BTreeSet<StableId>,
-    /// Records below WARN so far.
+    /// Number of records below WARN so far.
     ordinary: u64,
     patterns: PatternMiner,
     stack_traces: StackTraceGrouper,
 }
 
 impl Summarizer {
-    /// Takes the next record of the log into account.
+    /// Adds the next record of the log.
     ///
-    /// Colours of terminals are left out, so that neither headlines nor titles of problems have them.
+    /// Terminal colours are removed, so that headlines and titles of problems do not contain them.
     pub fn add(&mut self, record: &Record) {
         let message = record.message.as_deref().unwrap_or_default();
         match without_colours(message) {
@@ -139,7 +139,7 @@ impl Summarizer {
         }
     }
 
-    /// The summary of all records so far.
+    /// Returns the summary of all records so far.
     pub fn finish(mut self) -> RunSummary {
         std::mem::take(&mut self.joiner).finish().iter().for_each(|joined| self.add_joined(joined));
         let (timeline, gaps, outliers) = self.over_time.finish();
@@ -167,14 +167,14 @@ impl RunSummary {
         errors_of(&self.severities)
     }
 
-    /// What the run failed of, as far as it can be told. `good`: the summaries of the last successful runs of the task,
-    /// the last first, whose errors are not the cause; `engine`: the error message of the run.
+    /// Returns the headline of the run, if its cause can be determined. `good`: the summaries of the last successful
+    /// runs of the task, the last first, whose errors are not the cause; `engine`: the error message of the run.
     pub fn headline(&self, good: &[Self], engine: Option<&str>) -> Option<Headline> {
         let good: Vec<Logged<'_>> = good.iter().map(Self::logged).collect();
         headline_of(self.logged(), &good, engine)
     }
 
-    /// What headlines are found by.
+    /// Returns the contents from which headlines are chosen.
     pub(crate) fn logged(&self) -> Logged<'_> {
         Logged { suspects: &self.suspects, patterns: Some(&self.patterns) }
     }
@@ -189,7 +189,7 @@ impl RunSummary {
         let causes = causes.map(|it| (ErrorGroupKind::Cause, it.cause.id, it.cause.title.as_str(), &it.occurrences));
         let is_error = |severity: Severity| severity >= Severity::Error;
         let of_errors = |it: &(ErrorGroupKind, StableId, &str, &Occurrences)| is_error(it.3.worst());
-        // The lines of a trace of one record a line are no errors of their own.
+        // The lines of a trace with one record per line are not separate errors.
         let is_head = |it: &(ErrorGroupKind, StableId, &str, &Occurrences)| {
             let line = first_line_of(&it.3.sample);
             !is_continuation(line) && !self.continuations.contains(&StableId::of(&masked(line)))

@@ -1,6 +1,7 @@
-//! What a log names as the cause of a failure.
+//! Finds the texts of a log that may be the cause of a failure.
 //!
-//! The summary keeps the different texts that may be the cause, and the last lines, in case nothing else says anything.
+//! The summary keeps the different texts that may be the cause, and the last lines, in case there is nothing more
+//! specific.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -11,20 +12,20 @@ use super::cause::Cause;
 use super::gaps::first_line;
 use crate::headline::{Joined, Weight, has_phrase, has_sign, read};
 
-/// Most texts that are kept of a run.
+/// Maximum number of texts that are kept of a run.
 pub(crate) const SUSPECTS_MAX: usize = 32;
 
-/// Most kinds of single lines that are remembered, in order not to read each again.
+/// Maximum number of kinds of single lines that are remembered, to avoid processing each kind again.
 const SEEN_MAX: usize = 512;
 
-/// Most ordinary records between an error and the record that tells that it was survived.
+/// Maximum number of ordinary records between an error and the record that reports the recovery from it.
 const RECOVERED_RECORDS_MAX: u64 = 3;
 
-/// The last lines of a log that are kept: of so many the last different ones.
+/// Number of last lines of a log that are considered, and maximum number of different ones that are kept.
 const LAST_LINES: usize = 24;
 const LAST_SUSPECTS_MAX: usize = 8;
 
-/// Most bytes of one of the last lines.
+/// Maximum length of one of the last lines. Unit: bytes.
 const LAST_LINE_BYTES_MAX: usize = 400;
 
 /// A text that may be the cause of a failure.
@@ -55,7 +56,7 @@ pub struct Suspect {
     pub is_known: Option<bool>,
 }
 
-/// Watches for what may be the cause of a failure.
+/// Collects the texts that may be the cause of a failure.
 #[derive(Debug, Default)]
 pub(crate) struct SuspectWatch {
     suspects: Vec<Suspect>,
@@ -85,7 +86,7 @@ pub(crate) fn is_of_interest(record: &Record, severity: Severity) -> bool {
     }
 }
 
-/// True of a record that tells that the error before it was survived.
+/// True for a record that reports the recovery from the error before it.
 fn is_recovery(message: &str) -> bool {
     let message = message.lines().next().unwrap_or_default().to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
@@ -108,7 +109,7 @@ fn is_recovery(message: &str) -> bool {
     (is_again || is_other_server || has(&words)) && !has(&["fail", "error", "not succe", "unsuccess"])
 }
 
-/// True for a line without a severity that says it is a warning.
+/// True for a line without a severity that is labelled as a warning.
 fn is_warning(message: &str) -> bool {
     let head = message.trim_start();
     let head = head[..head.floor_char_boundary(60)].to_ascii_lowercase();
@@ -118,7 +119,7 @@ fn is_warning(message: &str) -> bool {
 }
 
 impl SuspectWatch {
-    /// Takes a message into account.
+    /// Adds a message.
     pub(crate) fn add(&mut self, joined: &Joined) {
         let record = &joined.record;
         let message = record.message.as_deref().unwrap_or_default();
@@ -154,7 +155,7 @@ impl SuspectWatch {
         };
         let kind = suspect.kind();
         if self.kinds.contains(&kind) {
-            // What is said again at the end is what the run ended with.
+            // A text that is repeated in a fatal message is fatal.
             if suspect.is_fatal
                 && let Some(first) = self.suspects.iter_mut().find(|it| !it.is_fatal && it.kind() == kind)
             {
@@ -167,7 +168,7 @@ impl SuspectWatch {
         self.keep_to_the_limit();
     }
 
-    /// Takes a record below ERROR into account that may tell that the last error of its component was survived.
+    /// Adds a record below ERROR, which may report the recovery from the last error of its component.
     pub(crate) fn add_ordinary(&mut self, record: &Record, ordinary_before: u64) {
         let is_same = |suspect: &Suspect| suspect.bundle_name == record.bundle_name;
         let Some(place) = self.suspects.iter().rposition(is_same) else { return };
@@ -177,7 +178,7 @@ impl SuspectWatch {
         if !is_near || !is_cause || !record.message.as_deref().is_some_and(is_recovery) {
             return;
         }
-        // Said again, it counts again.
+        // If the text is logged again, it counts again.
         self.kinds.remove(&last.kind());
         self.seen.clear();
         last.weight = Weight::Aftermath;
@@ -192,7 +193,7 @@ impl SuspectWatch {
         if line.is_empty() || !matches!(severity, Severity::Other | Severity::Info | Severity::Warn) {
             return;
         }
-        // The memory of the first is used again.
+        // The buffer of the removed first line is reused.
         let first = if self.last.len() >= LAST_LINES { self.last.pop_front() } else { None };
         let mut text = first.map(|first| first.text).unwrap_or_default();
         text.clear();
@@ -201,7 +202,7 @@ impl SuspectWatch {
         self.last.push_back(LastLine { text, severity, time, position, ordinary_before, bundle_name });
     }
 
-    /// The last different lines, of which nothing else is known.
+    /// Returns the last different lines, as suspects without further evidence.
     fn last_suspects(&mut self) -> Vec<Suspect> {
         let mut kinds = HashSet::new();
         let mut suspects = Vec::new();
@@ -228,7 +229,7 @@ impl SuspectWatch {
         suspects
     }
 
-    /// What may be the cause, in the order of the log.
+    /// Returns the texts that may be the cause, in the order of the log.
     pub(crate) fn finish(mut self) -> Vec<Suspect> {
         let last = self.last_suspects();
         self.suspects.extend(last);
@@ -242,7 +243,7 @@ impl SuspectWatch {
         if self.seen.len() < SEEN_MAX { self.seen.insert(kind) } else { !self.seen.contains(&kind) }
     }
 
-    /// Of texts that say equally little, those in the middle of the log go first.
+    /// Removes a text if there are too many: of the least specific ones, those in the middle of the log first.
     fn keep_to_the_limit(&mut self) {
         if self.suspects.len() <= SUSPECTS_MAX {
             return;
@@ -260,7 +261,7 @@ impl SuspectWatch {
 }
 
 impl Suspect {
-    /// True if it says only that something failed.
+    /// True if the text states only that something failed.
     pub fn is_wrapper(&self) -> bool {
         self.weight <= Weight::Wrapper
     }
@@ -269,7 +270,8 @@ impl Suspect {
         self.severity >= Severity::Error
     }
 
-    /// A sentence and an exception without a message say equally little: the first of them counts.
+    /// Returns the weight for comparisons: a sentence and an exception without a message are equally specific, so that
+    /// the first of them counts.
     pub(super) fn rank(&self) -> Weight {
         if self.weight == Weight::Bare { Weight::Plain } else { self.weight }
     }
@@ -278,12 +280,12 @@ impl Suspect {
         format!("{} {:?} {}", self.is_error(), self.weight, Cause::of(&self.text).key)
     }
 
-    /// One of the last lines of the log, of which nothing else is known.
+    /// True for one of the last lines of the log, without further evidence.
     pub fn is_last_line(&self) -> bool {
         !self.is_error() && self.weight == Weight::Plain && !self.is_strong
     }
 
-    /// The author of the job chose these words.
+    /// True for a text of `tDie`, which was written by the author of the job.
     pub(super) fn is_of_die(&self) -> bool {
         self.bundle_name.as_deref().is_some_and(|name| name.starts_with("tDie_"))
     }

@@ -1,4 +1,4 @@
-//! Volume and severity of a log over time: some hundred equal intervals, whatever the length of the run.
+//! Volume and severity of a log over time: a few hundred equal intervals, regardless of the length of the run.
 
 use std::collections::BTreeMap;
 

@@ -4,12 +4,12 @@ use runlog_model::record::SeverityCounts;
 use runlog_model::{Record, Severity, Timestamp};
 use serde::Serialize;
 
-/// Most characters of a message that a summary keeps.
+/// Maximum length of a message in a summary. Unit: characters.
 const MESSAGE_CHARS_MAX: usize = 300;
 
-/// What a run's log holds: how much, over what time, how severe, what failed first, where it stood still.
+/// Statistics of the log of a run: volume, period, severities, first error, and longest gap.
 ///
-/// Fed with the records in the order of the log; a record earlier than the one before it counts, but opens no gap.
+/// Records are added in the order of the log; a record earlier than the previous one is counted, but causes no gap.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
@@ -33,7 +33,7 @@ pub struct Summary {
 pub struct FirstError {
     /// When it was logged.
     pub time: Timestamp,
-    /// Its severity, as the log has it.
+    /// Its severity, as written in the log.
     pub severity: String,
     /// The component that logged it.
     pub bundle_name: Option<String>,
@@ -52,7 +52,7 @@ pub struct Gap {
 }
 
 impl Summary {
-    /// Takes the next record of the log into account.
+    /// Adds the next record of the log.
     pub fn add(&mut self, record: &Record) {
         let severity = Severity::of(record.severity.as_deref());
         self.severities.add(severity);
@@ -64,7 +64,7 @@ impl Summary {
         self.measure_gap(record.time);
     }
 
-    /// Records in all.
+    /// Returns the total number of records.
     pub fn records(&self) -> u64 {
         self.severities.total()
     }
