@@ -1,6 +1,6 @@
 //! The index of the codes in a sealed file: for each code, the row groups with a message that contains it.
 //!
-//! A code is a word of at least three ASCII letters with a number directly behind it or behind one or two signs:
+//! A code is a word of at least three ASCII letters followed by a number, directly or after one or two signs:
 //! `ORA-00942`, `status=404`, `tDBOutput_2`, `port 5432`. The index holds the last letters of the word and the first
 //! digits of the number, so that it excludes row groups that cannot contain a text with a code, even if the word of the
 //! code is frequent with other numbers. Words with many different numbers (`read 48112`) are indexed without the
@@ -30,7 +30,7 @@ const ANY_NUMBER: u8 = b'*';
 /// Collects the codes of a file.
 #[derive(Default)]
 pub(crate) struct CodeIndexWriter {
-    /// By the word and the signs behind it.
+    /// By the word and the signs after it.
     numbers: HashMap<Box<[u8]>, Numbers, foldhash::fast::RandomState>,
     text_bytes: usize,
     /// Row groups with more codes than fit.
@@ -170,7 +170,8 @@ impl NeededCode {
     }
 }
 
-/// The signs and the digits at the beginning of a text; `None` if it does not begin with a number behind few signs.
+/// Returns the signs and the digits at the beginning of a text; `None` if it does not begin with a number after at most
+/// two signs.
 fn signs_and_digits(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let signs = text.iter().take_while(|byte| SIGNS.contains(byte)).take(SIGNS_MAX + 1).count();
     if signs > SIGNS_MAX {
@@ -283,7 +284,7 @@ mod tests {
     }
 
     proptest! {
-        /// No row group with a message that contains the text is left out, whatever is in it.
+        /// No row group with a message that contains the text is excluded, for any text.
         #[test]
         fn no_row_group_with_the_text_is_left_out(
             message in "([abcAK\u{212a}ſ]{0,20}[-= _:;\u{37e}\u{301}\u{338}é]{0,3}[0-9]{0,9}){0,6}",

@@ -311,7 +311,7 @@ mod tests {
     }
 
     proptest! {
-        /// No row group with a message that contains the text is left out, whatever is in it.
+        /// No row group with a message that contains the text is excluded, for any text.
         #[test]
         fn no_row_group_with_the_text_is_left_out(
             message in "[abAB é1\u{301}\u{338}\u{212a}\u{212b}\u{37e}ſ<_-]{0,60}",

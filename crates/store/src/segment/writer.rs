@@ -1,4 +1,4 @@
-//! A segment: an object of records as Parquet, that any reader of Parquet can open.
+//! A segment: an object of records as Parquet, which any Parquet reader can open.
 //!
 //! | column | type | encoding |
 //! |---|---|---|
@@ -11,8 +11,9 @@
 //!
 //! Rows are in order of (run, time, arrival), so that a range of time is a range of rows (decision 0005).
 //!
-//! Sealed files for lakehouses have `time` in microseconds, because Apache Iceberg knows no milliseconds, and three more
-//! columns, `task_id`, `task_name` and `run_status`, because engines know nothing of the catalog ([`FilePurpose::Lake`]).
+//! Sealed files for lakehouses have `time` in microseconds, because Apache Iceberg has no milliseconds, and three more
+//! columns, `task_id`, `task_name` and `run_status`, because query engines have no access to the catalog
+//! ([`FilePurpose::Lake`]).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -45,7 +46,8 @@ pub(crate) const COLUMNS: [&str; 10] = [
     "extra",
 ];
 
-/// Names of the columns of a sealed file for lakehouses, in order; each is named there by its number, counted from 1.
+/// Names of the columns of a sealed file for lakehouses, in order; a lakehouse identifies each by its number, counted
+/// from 1.
 pub(crate) const LAKE_COLUMNS: [&str; 13] = [
     "run_id",
     "time",
@@ -62,17 +64,17 @@ pub(crate) const LAKE_COLUMNS: [&str; 13] = [
     "run_status",
 ];
 
-/// True for the columns that questions restrict: engines skip files by their least and greatest values.
+/// Returns true for columns that queries restrict: engines skip files by their least and greatest values.
 pub(crate) fn has_bounds(column: &str) -> bool {
     !matches!(column, "message" | "extra")
 }
 
-/// False when each row has a value in this column.
+/// Returns false if each row has a value in this column.
 pub(crate) fn may_be_null(column: &str) -> bool {
     !matches!(column, "run_id" | "time" | "arrival" | "task_id" | "task_name" | "run_status")
 }
 
-/// What a file is for.
+/// The purpose of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FilePurpose {
     /// This archive: [`COLUMNS`].
@@ -95,7 +97,7 @@ pub(crate) struct RunRows {
     pub(crate) last_time: i64,
 }
 
-/// Encodes records as a segment: of each run the new ones, in order of arrival. Returns where each run's rows are.
+/// Encodes records as a segment: the new records of each run, in order of arrival. Returns the rows of each run.
 pub(crate) fn encode(runs: &[(RunId, Vec<Arc<RecordColumns>>)]) -> Result<(Vec<u8>, Vec<RunRows>)> {
     let mut bytes = Vec::new();
     let mut writer =
@@ -142,9 +144,9 @@ pub(crate) fn encode(runs: &[(RunId, Vec<Arc<RecordColumns>>)]) -> Result<(Vec<u
     Ok((bytes, parts))
 }
 
-/// The rows of a run in a segment, by their times, cut where there is a gap between them that is longer than the rest
-/// together. A few old records in each batch would otherwise make the slices of all batches overlap, and all of them would
-/// be open while one of these records is read.
+/// Returns the rows of a run in a segment, split at gaps between their times that are longer than the rest in total. A
+/// few old records in each batch would otherwise make the slices of all batches overlap, and all of them would be open
+/// while one of these records is read.
 fn slices_of(times: &[i64]) -> Vec<Range<usize>> {
     let slices_max = if times.len() < limits::SLICE_CUT_RECORDS_MIN { 1 } else { limits::SEGMENT_SLICES_MAX };
     let (mut slices, mut left) = (Vec::new(), Vec::from_iter(std::iter::once(0..times.len())));
@@ -161,7 +163,7 @@ fn slices_of(times: &[i64]) -> Vec<Range<usize>> {
     slices
 }
 
-/// The row behind the longest gap between some times, if that is longer than the rest together.
+/// Returns the row after the longest gap between some times, if the gap is longer than the rest in total.
 fn longest_gap(times: &[i64]) -> Option<usize> {
     let (first, last) = times.first().zip(times.last())?;
     let gaps = times.windows(2).enumerate().map(|(index, pair)| (pair[1].saturating_sub(pair[0]), index + 1));
@@ -208,13 +210,13 @@ pub(crate) fn schema(form: FilePurpose) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// The compression level of a segment: it must be written fast, and is merged soon.
+/// The compression level of a segment: segments must be written fast, and are merged soon.
 const SEGMENT_ZSTD_LEVEL: i32 = 1;
 
 /// The encoding of sealed files; decision 0010 has the reasons.
 pub(crate) fn sealed_properties() -> Result<WriterProperties> {
     let mut properties = properties(limits::SEALED_ZSTD_LEVEL)?;
-    // Where all rows of a row group have the same name, or none, they are not read.
+    // With statistics, columns in which all rows of a row group have the same name, or none, need not be read.
     for name in NAME_COLUMNS.into_iter().chain(["extra", "task_id", "task_name", "run_status"]) {
         properties = properties.set_column_statistics_enabled(name.into(), EnabledStatistics::Chunk);
     }
