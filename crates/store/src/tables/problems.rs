@@ -258,7 +258,8 @@ impl Problems {
         Ok(headlines)
     }
 
-    /// Returns the tasks that a problem hits, those with the most runs first: at most `limit` behind the first `offset`.
+    /// Returns the tasks affected by a problem, those with the most runs first: at most `limit` after the first
+    /// `offset`.
     pub async fn tasks(&self, id: &str, limit: u64, offset: u64) -> Result<Vec<ProblemTaskBody>> {
         let rows: Vec<(String, String, i64)> = sqlx::query_as(
             "SELECT t.id, t.name, p.runs FROM problem_tasks p JOIN tasks t ON t.id = p.task_id WHERE p.problem_id = $1
@@ -533,8 +534,9 @@ async fn apply(connection: &mut Connection, changes: Vec<Change<'_>>, now: Times
     Ok(())
 }
 
-/// Locks the problems that runs are counted to and taken from, and adds those that are new. All do so in the same order,
-/// so that no two wait for each other, and in one statement, which adds a problem again that another one deletes meanwhile.
+/// Locks the problems that runs are counted to and taken from, and adds those that are new. All transactions lock them
+/// in the same order, so that no deadlock arises, and in one statement, which adds a problem again if another
+/// transaction deletes it concurrently.
 async fn lock(
     connection: &mut Connection,
     changes: &[Change<'_>],

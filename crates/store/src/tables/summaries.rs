@@ -39,7 +39,7 @@ pub struct ClaimedSummary {
     pub run_id: RunId,
     /// The version of the log when it was claimed.
     pub log: LogVersion,
-    /// True when the run has failed: its problem is looked for, even if it has no log.
+    /// True if the run has failed: its problem is determined even if it has no log.
     pub has_failed: bool,
 }
 
@@ -139,11 +139,12 @@ const DUE_COLUMNS: &str = concat!(
 
 impl Summaries {
     /// Makes some summaries due that an older version of the analysis made, and those of some failed runs without a
-    /// problem; the logs of the latest runs are due first. Returns how many: 0 when none is left. Call it again and again
-    /// when nothing else is due, and once it has returned 0, again now and then.
+    /// problem; the logs of the latest runs are due first. Returns how many: 0 when none is left. Call it repeatedly
+    /// while nothing else is due, and after it has returned 0, call it again occasionally.
     ///
-    /// Then it also removes what nodes of a version without problems left of logs that they deleted: during an upgrade,
-    /// such a node may run for a while beside others, and takes from the list of what is due what it does not know.
+    /// At that point, it also removes remaining problem data of logs that were deleted by nodes of a version without
+    /// problems: during an upgrade, such a node may run alongside others for a while, and removes runs from the due
+    /// list that it does not support.
     pub async fn invalidate_older(&self, version: u32) -> Result<u64> {
         let unexplained: Vec<String> = sqlx::query_scalar(AssertSqlSafe(format!(
             "SELECT id FROM runs WHERE summarize_at IS NULL AND seal_at IS NULL AND {LACKS_A_PROBLEM} LIMIT $1"

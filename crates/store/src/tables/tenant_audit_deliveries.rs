@@ -99,7 +99,7 @@ impl TenantAuditLogs {
         rows.into_iter().map(Row::into_entry).collect()
     }
 
-    /// Returns refused entries to send again, at most `limit`. Those that were deleted meanwhile are forgotten.
+    /// Returns at most `limit` refused entries to send again. Entries that were deleted in the meantime are discarded.
     pub async fn read_replays(&self, claimed: &ClaimedAuditDelivery, limit: u64) -> Result<Vec<StoredTenantAuditLog>> {
         sqlx::query(
             "DELETE FROM tenant_audit_dead_letters WHERE sink = $1 AND replay = 1
@@ -205,7 +205,7 @@ impl TenantAuditLogs {
         Ok(())
     }
 
-    /// Makes what a sink refused or failed to accept due at once. Returns how many entries were refused.
+    /// Makes entries that a sink refused or failed to accept due immediately. Returns the number of refused entries.
     pub async fn retry_delivery(&self, sink: &str) -> Result<u64> {
         sqlx::query("UPDATE tenant_audit_deliveries SET due_at = 0 WHERE sink = $1")
             .bind(sink)

@@ -20,7 +20,7 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::parts::TenantAuditLogs;
 
-/// Number of IDs that are looked for in one statement.
+/// Number of IDs that are looked up in one statement.
 const IDS_AT_ONCE: usize = 500;
 /// Number of entries that are deleted in one statement.
 const EXPIRED_AT_ONCE: i64 = 5_000;
