@@ -1,4 +1,4 @@
-//! What tools ask a Runlog for.
+//! Requests of tools to a Runlog service.
 
 use std::fmt;
 
@@ -31,9 +31,9 @@ impl Question {
 /// The body of a successful response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// Its beginning, at most as many bytes as were asked for.
+    /// The beginning of the body, up to the requested number of bytes.
     pub body: Bytes,
-    /// True if the response is longer, or broke off.
+    /// True if the response is longer, or was interrupted.
     pub is_cut: bool,
 }
 
@@ -53,9 +53,9 @@ pub enum RefusalKind {
     Invalid,
     /// Give a valid token.
     Unauthorized,
-    /// Have a right granted.
+    /// Obtain the missing right.
     Forbidden,
-    /// Look for another one.
+    /// Use another object: this one does not exist.
     NotFound,
     /// Try again later.
     Unavailable,
@@ -71,7 +71,7 @@ impl Refusal {
         Self::new(RefusalKind::Invalid, message)
     }
 
-    /// A response that was not understood.
+    /// Creates the error for a response that cannot be parsed.
     pub(crate) fn not_understood() -> Self {
         Self::new(
             RefusalKind::Unavailable,
@@ -101,7 +101,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// A Runlog, as a certain caller reaches it.
+/// Access to a Runlog service on behalf of a caller.
 pub trait Api: Send + Sync {
     /// Sends a request, and returns at most so many bytes of the response.
     fn ask(&self, question: Question, bytes_max: usize) -> impl Future<Output = Result<Answer, Refusal>> + Send;

@@ -1,4 +1,4 @@
-//! What tools and resources work with.
+//! The context of tools and resources.
 
 use runlog_model::Clock;
 use serde::de::DeserializeOwned;
@@ -8,7 +8,7 @@ use crate::api::{Answer, Api, Question, Refusal};
 /// Maximum size of a response that is read as a whole. Unit: bytes. Records may be long; a page of them rarely is.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
 
-/// What a tool works with.
+/// The context of a tool call.
 pub(crate) struct Context<'a, A> {
     pub(crate) api: &'a A,
     pub(crate) clock: &'a dyn Clock,

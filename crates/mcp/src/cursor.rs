@@ -1,4 +1,4 @@
-//! Where a list continues.
+//! Cursors into lists.
 
 use std::fmt;
 

@@ -7,10 +7,10 @@
 //! Each tool reads by requests to the API of a Runlog, on behalf of the caller: [`Api`] sends them. So rights, limits and
 //! audit entries are those of the API, and there is no other way to the archive. Tools only read.
 //!
-//! What a log says is data of strangers. `answer.rs` is the only place that writes it: delimited, each line marked,
-//! control characters escaped, and within the number of tokens that was asked for.
+//! The content of logs is untrusted. Only `answer.rs` writes it: delimited, each line marked, control characters
+//! escaped, and within the requested number of tokens.
 //!
-//! Not in this crate: authentication, and how a service is reached.
+//! Authentication and the connection to a service are not part of this crate.
 
 mod answer;
 mod api;

@@ -1,4 +1,4 @@
-//! Resources: what a user attaches to a conversation by its URI.
+//! Resources: documents that a user attaches to a conversation by URI.
 
 use rmcp::model::{Resource, ResourceTemplate};
 use runlog_analysis::report::is_bad;

@@ -25,7 +25,7 @@ use crate::{resources, tools};
 /// Maximum number of calls at a time; further ones wait.
 const CALLS_MAX: usize = 16;
 
-/// How long a call waits for its turn.
+/// Maximum time that a call waits for one of the concurrent slots.
 const TURN_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Maximum time of a call. SQL queries and searches have shorter limits of their own.
@@ -34,7 +34,7 @@ const CALL_TIME_MAX: Duration = Duration::from_secs(120);
 /// Most characters of the message of an error, which may quote an argument.
 const MESSAGE_CHARS_MAX: usize = 1_500;
 
-/// How the tools reach a Runlog.
+/// Provides tools with access to a Runlog service.
 pub trait Connect: Clone + Send + Sync + 'static {
     /// A Runlog on behalf of a caller.
     type Api: Api + 'static;
@@ -57,7 +57,7 @@ impl<C: Connect> Assistant<C> {
         Self { connect, clock, calls: Arc::new(Semaphore::new(CALLS_MAX)) }
     }
 
-    /// What `work` answers, within the limits of number and time, unless the client cancels it.
+    /// Returns the result of `work`, within the limits of number and time, unless the client cancels it.
     async fn within_limits<T>(
         &self,
         cancelled: &CancellationToken,
@@ -172,7 +172,7 @@ fn unknown_tool(name: &str) -> Refusal {
     ))
 }
 
-/// A refusal as a client shows it: what happened, and what to do next. It may quote names of others.
+/// Returns a refusal as text for a client: what happened, and what to do next. It may quote untrusted names.
 fn refused(refusal: &Refusal) -> String {
     let message = plain(&shortened(&refusal.message, MESSAGE_CHARS_MAX));
     let sentence = message.trim_end_matches('.');

@@ -1,4 +1,4 @@
-//! The tools: one file each, which holds its arguments, how it asks the service, and what it answers.
+//! The tools: one file each, with the arguments, the requests to the service, and the answer.
 
 mod collection_health;
 mod compare_runs;
@@ -85,7 +85,7 @@ pub(crate) async fn call<A: Api>(
     name: &str,
     arguments: JsonObject,
 ) -> Option<Result<String, Refusal>> {
-    /// The answer of a tool to its arguments, once they are read.
+    /// Reads the arguments of a tool and returns its answer.
     macro_rules! answer {
         ($tool:ident) => {
             match read(arguments) {
@@ -122,7 +122,7 @@ fn tool<T: JsonSchema + Any>(name: &'static str, title: &'static str, descriptio
     let annotations =
         ToolAnnotations::with_title(title).read_only(true).destructive(false).idempotent(true).open_world(false);
     let mut schema = schema_for_type::<T>();
-    // The name of the type says nothing to a client.
+    // The name of the type is meaningless to a client.
     let object = Arc::make_mut(&mut schema);
     object.remove("title");
     object.remove("description");
@@ -153,7 +153,7 @@ fn read<T: DeserializeOwned>(mut arguments: JsonObject) -> Result<T, Refusal> {
         Ok(read) => return Ok(read),
         Err(error) => error.to_string(),
     };
-    // The error does not say which argument it is about: the one without which it is another.
+    // The error does not name the argument: it is the one whose removal changes the error.
     let is_of = |name: &&String| {
         let mut others = arguments.clone();
         others.remove(*name);

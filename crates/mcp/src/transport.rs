@@ -1,4 +1,4 @@
-//! How a client reaches the server: standard input and output, or HTTP.
+//! Transports of the protocol: standard input and output, or HTTP.
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -19,17 +19,17 @@ use crate::server::{Assistant, Connect};
 /// Maximum size of a message of a client. Unit: bytes. SQL queries are the longest.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 
-/// Answers on standard output what a client asks on standard input, until that is closed.
+/// Serves a client on standard input and output, until standard input is closed.
 pub async fn serve_stdio<C: Connect>(assistant: Assistant<C>) -> io::Result<()> {
     match assistant.serve(stdio_pipes()).await {
         Ok(running) => running.waiting().await.map(drop).map_err(io::Error::other),
-        // The client went away before it said anything.
+        // The client disconnected before its first message.
         Err(ServerInitializeError::ConnectionClosed(_)) => Ok(()),
         Err(error) => Err(io::Error::other(error)),
     }
 }
 
-/// Who may call the endpoint from a browser, and under which names; against DNS rebinding.
+/// Hosts and origins from which browsers may call the endpoint; prevents DNS rebinding.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HttpSettings {
     /// Hosts in addition to the loopback addresses: names, or `name:port`.
@@ -38,7 +38,7 @@ pub struct HttpSettings {
     pub origins: Vec<String>,
 }
 
-/// Answers HTTP requests, without sessions: each request stands for itself.
+/// Answers HTTP requests, without sessions: each request is independent.
 pub struct HttpEndpoint<C: Connect>(StreamableHttpService<Assistant<C>, NeverSessionManager>);
 
 impl<C: Connect> HttpEndpoint<C> {

@@ -7,7 +7,7 @@ use crate::answer::{TOKENS_MAX, TOKENS_MIN, Text, shortened};
 use crate::api::{Api, Question, Refusal};
 use crate::context::Context;
 
-/// How much of a result is read: more than the longest answer. Unit: bytes.
+/// Maximum size of a result that is read: more than the longest answer. Unit: bytes.
 const RESULT_BYTES_MAX: usize = (TOKENS_MAX as usize) * 8;
 
 /// Most characters of a row.
@@ -28,7 +28,7 @@ pub(super) async fn answer<A: Api>(context: &Context<'_, A>, arguments: QuerySql
     let mut text = Text::new(arguments.max_tokens)?;
     let answer = context.api.ask(Question::Sql { query: arguments.query }, RESULT_BYTES_MAX).await?;
     let result = String::from_utf8_lossy(&answer.body);
-    // Of a result that is cut, the last line is not whole; the first one is shown all the same.
+    // The last line of a truncated result is incomplete and omitted, unless it is the only one.
     let whole = match answer.is_cut {
         true => result.rfind('\n').map_or(result.as_ref(), |end| &result[..end]),
         false => &result,

@@ -18,7 +18,7 @@ const HOUR_MS: i64 = 3_600_000;
 /// Records per request.
 const RECORDS_MAX: usize = 50;
 
-/// How many times the service is asked for one answer: it returns early if it has found nothing for a while.
+/// Maximum number of requests for one answer: the service returns early if it finds nothing for a while.
 const REQUESTS_MAX: usize = 5;
 
 /// Most characters of a message.
