@@ -6,15 +6,15 @@ use crate::names::FieldName;
 use crate::settings::{LogFormat, ReadSettings};
 use crate::text::{has_time, has_time_of_day};
 
-/// How many lines are looked at.
+/// Maximum number of lines that are inspected.
 const LINES_MAX: usize = 500;
 
-/// The format of a log, or what is wrong with it.
+/// The result of detection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Detected {
     /// A log of this format.
     Log(LogFormat),
-    /// No log: what it is instead, and what to do about it.
+    /// Not a log: the kind of content, and advice.
     Other(String),
 }
 
@@ -42,7 +42,7 @@ pub fn detect(head: &[u8], is_all: bool, settings: &ReadSettings) -> Detected {
     if begin.starts_with(b"<") {
         return Detected::Other("it is HTML or XML; a log is NDJSON, JSON, CSV or lines of a logger".to_owned());
     }
-    // Something else stands before the first record.
+    // There is other text before the first record.
     if lines.iter().any(|line| line.starts_with('{') && serde_json::from_str::<serde_json::Value>(line).is_ok()) {
         return Detected::Log(LogFormat::Ndjson);
     }

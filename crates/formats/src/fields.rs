@@ -42,7 +42,7 @@ impl RecordBuilder {
         self.extra.put(name, value);
     }
 
-    /// The record, or why it is none.
+    /// Returns the record, or the reason why it is invalid.
     pub(crate) fn record(mut self, settings: &ReadSettings) -> Result<Record, String> {
         let (_, name, time) = self.fields.remove(&FieldName::Time).ok_or("none of the fields is a time")?;
         let mut record = Record::at(time_of(&name, time.value(), settings)?);

@@ -9,7 +9,7 @@ use crate::settings::ReadSettings;
 /// Reads objects.
 pub(crate) struct JsonReader {
     settings: ReadSettings,
-    /// Is read into again and again, so that a record takes no memory of its own.
+    /// Reused for each record, to avoid allocations.
     record: Record,
 }
 
@@ -42,7 +42,7 @@ impl JsonReader {
     fn read(&mut self, json: &[u8]) -> Result<Read, String> {
         let json = json.trim_ascii();
         let is_usual = self.settings.fields.is_empty();
-        // The service repairs what is wrong with it, too, and counts that.
+        // The service repairs and counts invalid text as well.
         if is_usual && self.record.read_json(json).is_ok() {
             return checked(self.record.time).map(Read::AsItIs);
         }

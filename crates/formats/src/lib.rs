@@ -4,9 +4,9 @@
 //! text in UTF-8 ──▶ detect ──▶ LogReader ──▶ records, each as a line of NDJSON, and what cannot be read
 //! ```
 //!
-//! A [`LogReader`] reads one record after another and keeps none, so that memory is bounded, however long a log is. What
-//! it cannot read is returned with its line number and the reason; nothing is skipped silently. Files, pipes, compression
-//! and encodings other than UTF-8 are left to the caller.
+//! A [`LogReader`] reads one record after another and keeps none, so that memory is bounded, however long a log is.
+//! Parts that cannot be read are returned with their line number and the reason; nothing is skipped silently. Files,
+//! pipes, compression and encodings other than UTF-8 are left to the caller.
 //!
 //! | module | holds |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! What reading a log gives: records, parts that are none, and why it ends early.
+//! The results of reading a log: records, invalid parts, and errors that end the log early.
 
 use std::{fmt, io};
 
@@ -10,25 +10,25 @@ use runlog_model::{Record, Timestamp};
 /// service accepts unless its `--line-bytes` says more; the service names what it refuses.
 pub const RECORD_BYTES_MAX: usize = 64 << 20;
 
-/// What comes next in a log.
+/// The next part of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
     /// A record, which was appended to the output.
     Record(Timestamp),
-    /// Something that is no record; nothing was appended.
+    /// A part that is not a record; nothing was appended.
     Invalid(Invalid),
 }
 
-/// Where something is in a log.
+/// A position in a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    /// What is counted.
+    /// The unit of the position.
     pub unit: Unit,
     /// Its number, starting at 1.
     pub number: u64,
 }
 
-/// What is counted in a log.
+/// The unit of a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// Lines.
@@ -46,16 +46,16 @@ impl fmt::Display for Position {
     }
 }
 
-/// A part of a log that is no record.
+/// A part of a log that is not a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
     /// Where it begins.
     pub at: Position,
-    /// What was expected.
+    /// The reason.
     pub reason: String,
 }
 
-/// Why a log cannot be read any further.
+/// The reason why the rest of a log cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// Its bytes cannot be read.

@@ -36,7 +36,7 @@ enum Part {
     Literal(char),
 }
 
-/// What a date says.
+/// The values in a date.
 #[derive(Debug)]
 pub(crate) enum Moment {
     /// Milliseconds since 1970.

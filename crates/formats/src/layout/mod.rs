@@ -15,7 +15,7 @@ use runlog_model::LogZone;
 use self::date::DatePattern;
 pub(crate) use self::date::Moment;
 
-/// How a logger lays out its records.
+/// The layout of the records of a logger.
 #[derive(Clone)]
 pub struct Layout(Arc<Compiled>);
 
@@ -40,7 +40,7 @@ enum Field {
     Further(String),
 }
 
-/// What is wrong with a pattern, and where.
+/// An error in a pattern, with its position.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("character {at}: {what}")]
 pub struct LayoutError {

@@ -1,4 +1,4 @@
-//! What stands between the time and the message of a line: severity, thread, component.
+//! The part between the time and the message of a line: severity, thread, component.
 
 use runlog_model::text;
 use runlog_model::{Record, Severity, StructuredData};
@@ -32,7 +32,7 @@ pub(super) struct Header<'a> {
 }
 
 impl<'a> Header<'a> {
-    /// Reads the part of a line after its time. What is not understood is part of the message.
+    /// Reads the part of a line after its time. Unrecognised parts belong to the message.
     pub(super) fn read(stamped: &Stamped<'a>) -> Self {
         let rest = stamped.rest;
         if let Some(level) = stamped.level {

@@ -25,7 +25,7 @@ const LINE_SHOWN_CHARS_MAX: usize = 160;
 /// Joins lines to records.
 pub(crate) struct TextReader {
     clock: Clock,
-    /// How lines are laid out; none: they begin with a time.
+    /// The layout of lines; none if they begin with a time.
     layout: Option<Layout>,
     /// The first line that is not laid out like that, shortened.
     first_other_line: Option<String>,
