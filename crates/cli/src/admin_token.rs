@@ -12,14 +12,15 @@ use crate::exit::Outcome;
 /// Name of the file in the data folder that holds the first administrator's token.
 pub(crate) const ADMIN_TOKEN_FILE: &str = "admin.token";
 
-/// The file of the administrator's token, which only the owner of the folder reads; it is whole or not there.
+/// The file of the administrator's token, readable only by the owner of the folder; it is written atomically.
 pub(crate) struct AdminTokenFile {
     file: tempfile::NamedTempFile,
     path: PathBuf,
 }
 
 impl AdminTokenFile {
-    /// Looks whether it can be written, before there is a token. Makes the folder, for its owner alone.
+    /// Checks that the file can be written, before a token is created. Creates the folder with access for its owner
+    /// only.
     pub(crate) fn prepare(data: &Path) -> Outcome<Self> {
         let prepare = || {
             DirBuilder::new().recursive(true).mode(0o700).create(data)?;

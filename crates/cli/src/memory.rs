@@ -1,4 +1,4 @@
-//! How the allocator of the system divides memory among threads.
+//! The division of memory among threads by the system's allocator.
 
 /// Has the allocator keep one part of memory for each processor.
 ///

@@ -178,7 +178,7 @@ async fn unmute(args: UnmuteArgs) -> Outcome {
     Ok(result_line(format!("{} is not muted", Stream::Result.shown_on_line(&args.rule)))?)
 }
 
-/// The failure of a change of a rule; if there is no such rule, with those that there are.
+/// Returns the failure of a change of a rule; if the rule does not exist, it lists the existing ones.
 async fn with_known_rules(client: &Client, rule: &str, error: runlog_client::Error) -> Failure {
     if error.kind() != ErrorKind::NotFound {
         return error.into();

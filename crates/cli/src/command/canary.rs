@@ -75,7 +75,7 @@ pub(crate) struct CanaryArgs {
     connect: ConnectArgs,
 }
 
-/// What came of the records of a run.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Finding {
@@ -90,7 +90,7 @@ struct Finding {
     took_ms: i64,
 }
 
-/// What came of all runs so far.
+/// The results of all runs so far.
 #[derive(Debug, Default)]
 struct Totals {
     runs: u64,
@@ -102,7 +102,7 @@ struct Totals {
     failed: u64,
 }
 
-/// Does it once, or every so often.
+/// Runs the canary once or periodically.
 pub(crate) async fn run(args: CanaryArgs, stop: CancellationToken) -> Outcome {
     let client = args.connect.patient_client()?;
     let through = match &args.through {
@@ -168,7 +168,7 @@ async fn sing(args: &CanaryArgs, client: &Client, through: &Client) -> Outcome<F
     let messages = loop {
         let waited = SystemClock.now().millis_since(ended);
         match fetched(through, run_id, &file).await {
-            // Some of it may be on its way; only a whole log is compared, until time is up.
+            // Some records may not have arrived yet; only a complete log is compared, until the timeout.
             Ok(messages) if messages.len() as u64 >= args.records || waited >= args.within.as_millis() => {
                 break messages;
             }
@@ -271,7 +271,7 @@ impl Totals {
     }
 }
 
-/// Puts the file in place whole, as its reader wants it.
+/// Replaces the file atomically, as its reader requires.
 fn write_metrics(path: &Path, totals: &Totals, last: Option<&Finding>) -> Outcome {
     let counters = [
         ("runs", "Canary runs that were pushed and fetched", totals.runs),

@@ -33,7 +33,7 @@ pub(crate) async fn run(args: CheckArgs, stop: CancellationToken) -> Outcome {
         return Ok(result_line(EXAMPLE.trim_end())?);
     }
     let opened = args.from.open(Requirement::Something).await?;
-    // Told to stop, it still removes what it has written.
+    // When it is stopped, it still removes the files it has written.
     opened.store.check_until(&stop).await?;
     result_line(format!("{}  archive: opens in {}, and is writable", styled(GOOD, "good"), opened.place))?;
     until_stopped(check_peers(opened), stop).await

@@ -145,7 +145,7 @@ async fn once(opened: Opened, args: &CollectArgs, bar: Arc<CollectBar>, stop: &C
         }
         result_line(text)?;
     }
-    // What has landed is delivered even when something else did not land.
+    // Collected logs are delivered even if others could not be collected.
     let delivered = deliver_once(&store, sinks, stop).await;
     if stop.is_cancelled() {
         return Err(Failure::new(Exit::Interrupted, "interrupted; run the same command again to resume"));

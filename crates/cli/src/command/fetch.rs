@@ -149,7 +149,7 @@ pub(crate) async fn run(args: FetchArgs) -> Outcome {
     let run = args.run.resolve(&client).await?;
     let mut request = args.request(run, range);
     let output = request.output.clone();
-    // A terminal gets the log through a screen, which shows what would steer it as text.
+    // On a terminal, the log is written through a screen, which shows control characters as text.
     let to_show = output == Output::StandardOutput && Stream::Result.is_terminal();
     let to_show = to_show.then(|| private_temporary_folder("runlog-fetch-")).transpose()?;
     if let Some(folder) = &to_show {
@@ -184,7 +184,7 @@ fn failure(error: FetchError, run: RunId) -> Failure {
     Failure { exit, error: error.into() }.while_doing(format!("cannot fetch run {run}{advice}"))
 }
 
-/// What to do about a log that is not known to be complete.
+/// Returns the advice for a log that may be incomplete.
 fn advice(error: &FetchError) -> &'static str {
     match error {
         FetchError::Incomplete { .. } => "; try again, or write it anyway with --allow-incomplete",
@@ -226,7 +226,7 @@ fn print_result(args: &FetchArgs, output: &Output, report: &FetchReport) -> Outc
         }
         Completeness::Unknown => styled_note(BAD, "completeness unknown: the service does not report a number"),
     };
-    // A status that this version does not know is shown as it came.
+    // An unknown status is shown as received.
     let status: Result<StatusArg, _> = report.status.parse();
     let status = status.as_ref().map_or(report.status.as_str(), |status| status_word(status.0));
     note(format!("{records} of run {} ({status}), from {pages}{place}; {verdict}", report.run_id));

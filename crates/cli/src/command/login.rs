@@ -95,7 +95,7 @@ fn named(flag: Option<ProfileName>) -> Outcome<ProfileName> {
     })
 }
 
-/// A token from the identity provider of the service; none if it has none.
+/// Obtains a token from the identity provider of the service; none if the service has no identity provider.
 async fn sign_in(args: &LoginArgs) -> Outcome<Option<SecretString>> {
     let service = SignIn::new(&args.url, &args.tls.settings()?)?;
     let has_provider = match service.ways().await {
@@ -167,11 +167,11 @@ async fn read_token(url: &Url) -> Outcome<SecretString> {
     Ok(SecretString::from(token.to_owned()))
 }
 
-/// As whom the service knows the owner of a token; nothing for a service that does not tell.
+/// Returns the name of the owner of a token; empty if the service does not provide it.
 async fn check(client: &Client) -> Outcome<String> {
     match client.session().await {
         Ok(caller) => Ok(format!(" as {}", runlog_model::printable::printable_line(&caller.name))),
-        // Talend Cloud has no such path, and answers another question.
+        // Talend Cloud has no such path; another endpoint is used to check the token.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Protocol) => {
             client.workspaces().await?;
             Ok(String::new())

@@ -1,4 +1,5 @@
-//! What a result does not cover because the caller may not read it: without a word, it would look as if there were nothing.
+//! Notes on workspaces that a result does not cover because the caller may not read them: without a note, they would
+//! appear to be empty.
 
 use runlog_client::Client;
 use runlog_model::WorkspaceId;
@@ -22,7 +23,7 @@ pub(crate) async fn note_unreadable_workspaces(client: &Client, query: &[(&str, 
     note_left_out(left_out.map(|workspace| workspace.name.as_str()).collect());
 }
 
-/// Says so if the caller may not read the logs of any workspace. Returns a caller who may read some of them.
+/// Shows a note if the caller may not read the logs of any workspace. Returns a caller who may read some of them.
 pub(crate) async fn note_missing_rights(client: &Client) -> Option<SessionBody> {
     let caller = client.session().await.ok().filter(|caller| !caller.administrator)?;
     if caller.workspaces.iter().any(reads) {
@@ -40,7 +41,7 @@ fn reads(workspace: &SessionWorkspace) -> bool {
     Right::READ_LOGS.iter().all(|right| workspace.rights.contains(right))
 }
 
-/// Says that these workspaces are not part of a result.
+/// Shows a note that these workspaces are not part of a result.
 pub(crate) fn note_left_out(names: Vec<&str>) {
     if names.is_empty() {
         return;

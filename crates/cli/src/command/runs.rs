@@ -179,7 +179,7 @@ async fn show(client: &Client, scope: ExecutionScope, runs: &[Execution]) -> Out
     Ok(())
 }
 
-/// Why the runs that failed did so, by ID; of Talend Cloud, which does not tell it, none.
+/// Returns the reasons of failed runs, by ID; none for Talend Cloud, which does not provide them.
 async fn headlines(client: &Client, scope: ExecutionScope, runs: &[Execution]) -> BTreeMap<String, String> {
     let failed = || runs.iter().filter(|run| run.status.is_some_and(is_bad));
     let Some(first) = failed().filter_map(|run| run.triggered_at.or(run.started_at)).min() else {
@@ -206,9 +206,9 @@ async fn task_names(client: &Client) -> Outcome<BTreeMap<String, String>> {
     Ok(names)
 }
 
-/// The headline of the log says more than the message of the engine.
+/// The headline of the log is more informative than the message of the engine.
 fn row(run: &Execution, headline: Option<&str>) -> Vec<String> {
-    // On a terminal each run has one line, and steers nothing, whatever the service says of it.
+    // On a terminal, each run is shown on one line, with control characters escaped.
     let shown = |text: &str| Stream::Result.shown_on_line(text).into_owned();
     let status = shown(&run.status.map_or_else(|| run.status_text.to_lowercase(), |it| status_word(it).to_owned()));
     let status = match (run.is_final(), run.status) {

@@ -91,7 +91,7 @@ pub(crate) async fn run(args: TailArgs) -> Outcome {
     Ok(())
 }
 
-/// What the log of a run waits for, if it, or the rest of it, is still to be collected.
+/// Returns the reason why the log of a run, or the rest of it, has not been collected yet.
 async fn awaited(client: &Client, run: RunId) -> Outcome<Option<String>> {
     let Some(log) = client.log_state(run).await? else { return Ok(None) };
     let Some(upstream) = log.awaited_from else { return Ok(None) };
@@ -204,14 +204,14 @@ async fn newest(client: &Client, run: RunId, mut records: Vec<Record>, count: u6
     Ok(records)
 }
 
-/// How many records at the beginning share the instant of the first.
+/// Returns the number of records at the beginning with the same time as the first.
 fn at_first_instant<'a>(records: impl Iterator<Item = &'a Record>) -> u64 {
     let mut records = records.peekable();
     let first = records.peek().map(|record| record.time);
     records.take_while(|record| Some(record.time) == first).count() as u64
 }
 
-/// What was shown so far.
+/// The state of the output so far.
 struct Tail {
     run: RunId,
     json: bool,
@@ -223,7 +223,7 @@ struct Tail {
     shown_at_last: u64,
     /// Records that the run had when its log was last looked through to the end.
     seen: u64,
-    /// What the user was last told that the log waits for.
+    /// The last reason for waiting that was shown.
     noted: Option<String>,
 }
 
@@ -279,7 +279,7 @@ impl Tail {
         Ok(())
     }
 
-    /// Says what the log waits for, unless that was said last.
+    /// Shows the reason for waiting, unless it was the last one shown.
     fn note_once(&mut self, what: String) {
         if self.noted.as_ref() != Some(&what) {
             note(&what);
@@ -368,7 +368,7 @@ pub(crate) fn write_line(out: &mut impl Write, record: &Record) -> std::io::Resu
     let [severity, log_type, bundle_name, message] = fields.each_ref().map(Option::as_deref);
     let mut line = Vec::new();
     TextLine { time: record.time, severity, log_type, bundle_name, message }.write_to(&mut line)?;
-    // The format has UTC; whoever wants another zone sees that.
+    // Times in the format are in UTC; a user who selects another zone is notified.
     out.write_all(shown_time(record.time).as_bytes())?;
     out.write_all(line.get(record.time.to_string().len()..).unwrap_or_default())?;
     write!(out, "{style:#}")

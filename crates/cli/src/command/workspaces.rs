@@ -1,4 +1,4 @@
-//! `runlog tasks` and `runlog workspaces`: what there is, by name.
+//! `runlog tasks` and `runlog workspaces`: lists of tasks and workspaces.
 
 use clap_complete::engine::ArgValueCompleter;
 use runlog_model::TaskId;

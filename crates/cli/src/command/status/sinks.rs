@@ -1,4 +1,4 @@
-//! How far delivering is, and what failed in it.
+//! The progress and the failures of deliveries.
 
 use runlog_model::{Clock, Timestamp};
 use runlog_store::Store;
@@ -14,7 +14,7 @@ use crate::system::SystemClock;
 /// Deliveries and records that failed, as many of each as `status` shows.
 const FAILING_SHOWN: u64 = 20;
 
-/// What is known of a sink, and what failed.
+/// The state of a sink and its failures.
 pub(crate) struct SinkStatus {
     figures: SinkMetrics,
     failing: Vec<FailingDelivery>,
@@ -51,7 +51,7 @@ impl SinkStatus {
     }
 }
 
-/// Prints what is known of sinks as a table, and what failed below it.
+/// Prints the states of sinks as a table, and the failures below it.
 pub(crate) fn show_status(statuses: &[SinkStatus]) -> Outcome {
     if statuses.is_empty() {
         return Ok(());
