@@ -1,5 +1,5 @@
-//! The components of a run: what each read and wrote, beside the last successful run; and how fast they were in the last
-//! runs of a task.
+//! The components of a run: what each read and wrote, compared with the last successful run, and their throughput in
+//! the last runs of a task.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -136,7 +136,7 @@ impl StackTraceGrouper {
         StackTraceGroups { groups, rest: self.rest }
     }
 
-    /// Removes the group with the greatest ID if there are too many. It is never added again, because all kept groups
+    /// Removes the group with the greatest ID if there are too many. It is never kept again, because all kept groups
     /// then have smaller IDs; so the kept groups and their counts do not depend on the order of records.
     fn keep_to_the_limit(&mut self) {
         if self.groups.len() > self.groups_max
