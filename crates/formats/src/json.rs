@@ -42,7 +42,7 @@ impl JsonReader {
     fn read(&mut self, json: &[u8]) -> Result<Read, String> {
         let json = json.trim_ascii();
         let is_usual = self.settings.fields.is_empty();
-        // The service repairs and counts invalid text as well.
+        // The service also repairs and counts invalid text.
         if is_usual && self.record.read_json(json).is_ok() {
             return checked(self.record.time).map(Read::AsItIs);
         }

@@ -23,13 +23,13 @@ struct Compiled {
     pattern: String,
     /// The first line of a record.
     line: Regex,
-    /// What the groups of the expression are.
+    /// The meaning of the groups of the expression.
     fields: Vec<Field>,
     date: DatePattern,
     zone: Option<LogZone>,
 }
 
-/// What a group of the expression is.
+/// The meaning of a group of the expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Field {
     Date,
@@ -62,7 +62,7 @@ pub(crate) struct LayoutMatch<'a> {
     pub(crate) is_head: bool,
 }
 
-/// Which conversions there are.
+/// The kinds of conversions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Conversion {
     Date,
@@ -76,9 +76,9 @@ enum Conversion {
     Further(&'static str, &'static str),
     /// A further field with the name in braces.
     Named(&'static str),
-    /// A colour of logback around what is in parentheses.
+    /// A colour of logback around the text in parentheses.
     Group,
-    /// A colour of log4j around what is in the first braces.
+    /// A colour of log4j around the text in the first braces.
     Braces,
     /// What is in braces, or nothing.
     Optional,
@@ -378,7 +378,7 @@ impl Compiler<'_> {
             }
             Conversion::Exception => {
                 self.options()?;
-                // A stack trace stands in the lines that follow.
+                // A stack trace is in the following lines.
                 let end = self.line.trim_end_matches(' ').len();
                 self.line.truncate(end);
                 Ok(())
@@ -455,7 +455,7 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    /// What is in parentheses or braces, with colours around it.
+    /// Reads the content of parentheses or braces, with colours around it.
     fn group(&mut self, width: &Width, closing: char) -> Result<(), LayoutError> {
         const COLOURS: &str = "(?:\\x1b\\[[0-9;]*m)*";
         let padding = if width.has_least { " *" } else { "" };

@@ -155,7 +155,7 @@ fn syslog(rest: &str, is_certain: bool) -> Option<Header<'_>> {
 fn of_logger(rest: &str) -> Header<'_> {
     let whole = after_separator(rest);
     of_row(rest).or_else(|| logger_parts(whole)).unwrap_or_else(|| {
-        // What separates the time from the message is part of neither.
+        // The separator between the time and the message is part of neither.
         let message = whole.strip_prefix([',', ';', '|']).unwrap_or(whole);
         Header { message, is_quoted: message.len() < whole.len() && message.starts_with('"'), ..Header::default() }
     })
@@ -260,7 +260,7 @@ fn component_of(rest: &str) -> Option<(&str, &str)> {
     if matches!(after, "-" | ":" | "|") && is_name(word) {
         return Some((word, ""));
     }
-    // As Talend Studio writes it.
+    // The format of Talend Studio.
     if let Some(component) = word.strip_suffix('-').filter(|component| component.contains('.') && is_name(component)) {
         return Some((component, after));
     }

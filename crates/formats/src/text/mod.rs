@@ -1,4 +1,4 @@
-//! Text as loggers write it: a line that begins with a time begins a record, and a line without one continues it.
+//! Text of loggers: a line that begins with a time begins a record, and a line without a time continues it.
 
 mod header;
 mod level;
@@ -19,7 +19,7 @@ use crate::settings::ReadSettings;
 /// up to two bytes for most characters.
 const JOINED_BYTES_MAX: usize = 4 << 20;
 
-/// How much of a line is shown in a message. Unit: characters.
+/// Maximum length of a line quoted in a message. Unit: characters.
 const LINE_SHOWN_CHARS_MAX: usize = 160;
 
 /// Joins lines to records.
@@ -111,7 +111,7 @@ impl TextReader {
         self.clock.set_written_at(now);
     }
 
-    /// Adds a line with its line break; gives the record that is complete with that.
+    /// Adds a line with its line break; returns the record that it completes.
     pub(crate) fn add(&mut self, line: &[u8]) -> Option<Record> {
         let mut decoder = std::mem::take(&mut self.decoder);
         let complete = self.add_line(&decoder.decode(line));

@@ -27,7 +27,7 @@ pub(super) struct Clock {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamped<'a> {
     pub(super) time: Timestamp,
-    /// The severity, where it stands before the time.
+    /// The severity, if it precedes the time.
     pub(super) level: Option<&'a str>,
     /// The priority of syslog, before the time.
     pub(super) priority: Option<u8>,
@@ -405,7 +405,7 @@ impl Scan<'_> {
         }
     }
 
-    /// What stands between a date and a time of day.
+    /// Skips the separator between a date and a time of day.
     fn after_date(&mut self) -> Option<()> {
         let is_there = self.eat(", ") || self.one_of(&['T', 't', ' ', ':', '_']).is_some();
         self.blanks();
