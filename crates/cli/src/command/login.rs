@@ -167,7 +167,7 @@ async fn read_token(url: &Url) -> Outcome<SecretString> {
     Ok(SecretString::from(token.to_owned()))
 }
 
-/// Returns the name of the owner of a token; empty if the service does not provide it.
+/// Checks a token; returns ` as ` and the name of its owner, or an empty text if the service does not provide the name.
 async fn check(client: &Client) -> Outcome<String> {
     match client.session().await {
         Ok(caller) => Ok(format!(" as {}", runlog_model::printable::printable_line(&caller.name))),

@@ -368,7 +368,7 @@ pub(crate) fn write_line(out: &mut impl Write, record: &Record) -> std::io::Resu
     let [severity, log_type, bundle_name, message] = fields.each_ref().map(Option::as_deref);
     let mut line = Vec::new();
     TextLine { time: record.time, severity, log_type, bundle_name, message }.write_to(&mut line)?;
-    // Times in the format are in UTC; a user who selects another zone is notified.
+    // The format has times in UTC: the time is replaced by the one in the selected zone.
     out.write_all(shown_time(record.time).as_bytes())?;
     out.write_all(line.get(record.time.to_string().len()..).unwrap_or_default())?;
     write!(out, "{style:#}")
