@@ -24,7 +24,7 @@ pub struct ComponentPage {
     pub processes: Vec<ProcessMetric>,
     /// The metrics.
     pub items: Vec<ComponentMetric>,
-    /// How many metrics the run has.
+    /// Number of metrics of the run.
     pub total: u64,
     /// True if the service, another Runlog, has not collected the metrics of the run yet.
     pub is_pending: bool,

@@ -150,7 +150,7 @@ fn status_of(word: &str) -> Option<RunStatus> {
     detailed.or_else(|| word.to_ascii_lowercase().parse().ok()).or_else(misfired)
 }
 
-/// A word of the history only: the run was not started. Source: the execution-history API.
+/// True for a status that only the history uses: the run was not started. Source: the execution-history API.
 fn is_misfired(word: &str) -> bool {
     word.eq_ignore_ascii_case("EXECUTION_MISFIRED")
 }

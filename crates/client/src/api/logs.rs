@@ -59,7 +59,7 @@ impl fmt::Debug for GeneratedPage {
 
 /// The state of the file of a page.
 pub(crate) enum LogStatus {
-    /// Not there yet, in the service's word.
+    /// Not built yet; the status as sent by the service.
     Building(String),
     /// There; the link is a secret.
     Ready(SecretString),
@@ -138,7 +138,8 @@ fn generated(answer: &Answer) -> Result<GeneratedPage> {
     Ok(GeneratedPage { token, size, next_end, is_partial, settled, log_records, took: answer.took })
 }
 
-/// The end of the next page as it came or, if it is a time of another form, such as a number, in the form of `endTime`.
+/// Returns the end of the next page as received or, if it is a time in another form, such as a number, in the form of
+/// `endTime`.
 fn as_end(text: String) -> String {
     let is_end = text.parse::<Timestamp>().is_ok();
     let other = || lenient::time(&Value::from(text.as_str())).map(Timestamp::to_api_text);

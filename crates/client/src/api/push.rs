@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::error::Result;
 use crate::transport::Client;
 
-/// How a body is packed.
+/// The compression of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContentEncoding {
     /// Not at all.
@@ -27,7 +27,7 @@ pub struct PushBatch<'a> {
     pub id: &'a str,
     /// One record per line, compressed with `encoding`.
     pub body: Bytes,
-    /// How the body is packed.
+    /// The compression of the body.
     pub encoding: ContentEncoding,
     /// Lines that cannot be read are left out and listed in the answer; otherwise one refuses the batch.
     pub skips_bad_lines: bool,

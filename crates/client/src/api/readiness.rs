@@ -1,4 +1,4 @@
-//! Whether a Runlog is there and can use its archive.
+//! Checks whether Runlog is available and can use its archive.
 
 use std::time::Duration;
 

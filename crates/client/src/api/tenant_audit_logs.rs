@@ -31,7 +31,7 @@ pub struct AuditLogWindow {
 /// A page of entries, newest first.
 #[derive(Debug)]
 pub struct AuditLogPage {
-    /// The entries to the letter; with repaired texts if the page is no JSON without that.
+    /// The entries as received; with repaired texts if the page is otherwise invalid JSON.
     pub entries: Vec<Box<RawValue>>,
     /// Number of entries on all pages; `None` if the service does not return it.
     pub total: Option<u64>,

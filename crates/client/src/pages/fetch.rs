@@ -20,7 +20,7 @@ const POLL_MAX: Duration = Duration::from_secs(10);
 const POLL_PART: u64 = 16;
 /// The initial estimate of the time to build a page, if the number of requests is limited.
 const BUILD_TIME: Duration = Duration::from_secs(1);
-/// How many times a refused link is replaced before the page fails.
+/// Maximum number of times that a refused link is replaced before the page fails.
 const LINKS_MAX: u32 = 3;
 
 /// Progress of fetching a page.

@@ -9,7 +9,7 @@ use crate::transport::Client;
 /// A requested page, whose file must still be built and downloaded.
 #[derive(Debug, Clone)]
 pub struct RequestedPage {
-    /// Its place in the log, from 0 for the newest; older pages have higher ones.
+    /// Its position in the log: 0 for the newest page, increasing towards older pages.
     pub index: u32,
     /// The request.
     pub request: PageRequest,
@@ -95,7 +95,7 @@ impl PageWalk {
         Ok(self.with_overlap(header, next_end, Some(last)))
     }
 
-    /// The header as it came, or later by the overlap where that still goes back in time.
+    /// Returns the end in the header, or a time later by the overlap if that is still before the last end.
     fn with_overlap(&self, header: Timestamp, text: &str, last: Option<Timestamp>) -> String {
         let later = header.plus_millis(self.overlap_ms);
         match self.overlap_ms > 0 && last.is_none_or(|last| later < last) {

@@ -108,8 +108,8 @@ impl Client {
         self
     }
 
-    /// From now on, a request fails at once if no connection can be established and the service was never reached. For
-    /// interactive commands: retrying does not help against a wrong address.
+    /// Makes subsequent requests fail immediately if no connection can be established and the service was never
+    /// reached. For interactive commands: retrying does not help against a wrong address.
     pub fn require_first_connection(&self) {
         self.0.connection.require_first_connection();
     }
@@ -159,7 +159,7 @@ impl Client {
         self.0.connection.rate_limiter.share(sharers);
     }
 
-    /// How many requests to monitoring go out at this moment; none without a bound.
+    /// Returns the current pace of requests to monitoring; none if it is not limited.
     pub fn pace(&self) -> Option<Pace> {
         self.0.connection.rate_limiter.now(ApiGroup::Monitoring, self.clock().now().as_millis())
     }

@@ -104,7 +104,8 @@ impl Connection {
         self.rate_limiter.take(call.group, call.urgency, self.clock.as_ref(), self.wait.as_ref()).await;
     }
 
-    /// From now on, a request fails at once if no connection can be established and the service was never reached.
+    /// Makes subsequent requests fail immediately if no connection can be established and the service was never
+    /// reached.
     pub(super) fn require_first_connection(&self) {
         self.requires_first_connection.store(true, Ordering::Relaxed);
     }
@@ -213,7 +214,7 @@ impl Connection {
             }
             return Error::new(ErrorKind::Unavailable, message).unreachable();
         }
-        // The second: something was said before the request was.
+        // The second message: the server sent data before the request.
         if cause.starts_with("invalid HTTP") || cause.starts_with("received unexpected message") {
             let message = format!("{} does not use HTTP: check the URL and its port ({cause})", self.host());
             return Error::new(ErrorKind::Unavailable, message).unreachable();

@@ -17,7 +17,7 @@ use super::network::{Network, SimulatedNetwork};
 use super::tls::TlsSettings;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How long it may take to connect.
+/// Timeout for establishing a connection.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// How much of a short answer is read. Unit: bytes.

@@ -10,7 +10,8 @@ use runlog_model::repair;
 use serde::de::IgnoredAny;
 use serde_json::json;
 
-/// The same entry when it is a JSON object, and one that says the same as nearly as can be when it is not.
+/// Returns the entry unchanged if it is a JSON object, and otherwise an object that represents it as closely as
+/// possible.
 pub(crate) fn mended(entry: &[u8]) -> Cow<'_, [u8]> {
     match entry.first() == Some(&b'{') && !is_odd(entry) {
         true => Cow::Borrowed(entry),

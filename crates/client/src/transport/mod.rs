@@ -1,4 +1,4 @@
-//! How a request reaches the service and its answer comes back: as whom, how often, how fast, over which connection.
+//! The transport of requests and responses: authentication, retries, rate limits and connections.
 
 mod auth;
 mod call;

@@ -1,4 +1,4 @@
-//! Where requests go: to the network, or to the services of a simulation.
+//! The destination of requests: the network, or the services of a simulation.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! How many requests go out in a second and in a minute.
+//! Limits the number of requests per second and per minute.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use super::wait::Wait;
 
 /// The pace after a request was answered with 429, as a share of the pace before.
 const SLOWDOWN: (usize, usize) = (3, 4);
-/// How often the pace is reduced at most: to a tenth.
+/// Maximum number of reductions of the pace: to a tenth.
 const SLOWDOWNS_MAX: u32 = 8;
 /// After how long without such a response a reduction is undone.
 const RECOVERY_MS: i64 = 10_000;
@@ -23,9 +23,9 @@ const RECOVERY_MS: i64 = 10_000;
 /// Talend Cloud counts the requests of each group of its API separately; other services count all together.
 pub(crate) struct RateLimiter {
     limits: Mutex<Limits>,
-    /// True when the caller set the pace, so that the service's word does not change it.
+    /// True if the caller set the pace, so that limits announced by the service do not change it.
     is_set: bool,
-    /// How many share the pace.
+    /// Number of clients that share the pace.
     sharers: AtomicUsize,
     /// By group; all requests are in the first if they are counted together.
     budgets: [Budget; 5],
@@ -36,14 +36,14 @@ pub(crate) struct RateLimiter {
 enum Limits {
     ByGroup(GroupPaces),
     Together(Pace),
-    /// The service takes as many requests as come.
+    /// The service has no limit.
     None,
 }
 
 /// The requests that are counted together.
 #[derive(Default)]
 struct Budget {
-    /// How many times the pace is reduced, and when it last was, in epoch milliseconds.
+    /// Number of reductions of the pace, and the time of the last one, in epoch milliseconds.
     slowdowns: Mutex<(u32, i64)>,
     turns: TurnQueue,
 }
@@ -59,7 +59,7 @@ impl RateLimiter {
         Self { limits: Mutex::new(limits), is_set, sharers: AtomicUsize::new(1), budgets: Default::default() }
     }
 
-    /// Takes the service's word for how many requests it takes.
+    /// Adopts the limit that the service announces.
     pub(crate) fn read_limit(&self, headers: &HeaderMap) {
         let said = headers.get(PACE_HEADER).filter(|_| !self.is_set).and_then(|value| value.to_str().ok());
         let limits = match said.map(|text| (text.trim(), text.split_once(','))) {

@@ -1,4 +1,4 @@
-//! How long to wait before a request is sent again.
+//! The delays before a request is sent again.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ const OUTAGE_WAIT: Duration = Duration::from_secs(75);
 /// Maximum number of retries of a call, independent of the delays that the service requests.
 const RETRIES_IN_OUTAGE_MAX: u32 = 60;
 
-/// How often a call was sent again, and how long it has waited for that.
+/// The number of retries of a call, and the total time it has waited for them.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct RetryState {
     pub(crate) retries: u32,
@@ -41,14 +41,14 @@ impl RetryState {
         self.retries >= settings.retries_max && !is_waited_for
     }
 
-    /// How long an unavailable service is still waited for, about.
+    /// Returns the approximate remaining time for which retries wait for an unavailable service.
     pub(crate) fn time_left(&self) -> Duration {
         OUTAGE_WAIT.saturating_sub(self.waited)
     }
 }
 
-/// The delay that the service asks for, or else 1, 2, 4 s …, with jitter: many requests may have received the same
-/// delay.
+/// Returns the delay that the service requests, or else 1, 2, 4 s …, with jitter: many requests may have received the
+/// same delay.
 pub(crate) fn delay(headers: Option<&HeaderMap>, retry: u32, now: Timestamp, random: &dyn Random) -> Duration {
     match headers.and_then(|headers| retry_after(headers, now)) {
         Some(asked) => no_less_than(asked.max(BACKOFF_FIRST), random),
@@ -70,8 +70,8 @@ pub(crate) fn jittered(time: Duration, random: &dyn Random) -> Duration {
     time.mul_f64(0.75 + f64::from(byte[0]) / 510.0)
 }
 
-/// The delay that a service asks for, up to a limit: `Retry-After`, in seconds or as a date, or else the end of the
-/// period for which it has no requests left (`X-RateLimit-Reset`). Times are compared with the `Date` of the same
+/// Returns the delay that a service requests, up to a limit: `Retry-After`, in seconds or as a date, or else the end of
+/// the period for which it has no requests left (`X-RateLimit-Reset`). Times are compared with the `Date` of the same
 /// response, or with `now` if it has none. None if no delay or a delay of zero is requested: the caller then uses its
 /// default delay.
 pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {

@@ -18,10 +18,9 @@ pub struct ClientSettings {
     /// How many requests the client allows itself.
     pub pace: PaceSetting,
     /// How many times a request is retried that was throttled, or failed with a server or connection error. Default: 6.
-    /// Unless this is 0, an unavailable service is retried for at least a minute, however short the delay that it asks
-    /// for.
+    /// Unless this is 0, an unavailable service is retried for at least a minute, even if it requests a shorter delay.
     pub retries_max: u32,
-    /// How long the answer to a request may take, downloads aside. Default: one minute.
+    /// Timeout of a request, except downloads. Default: one minute.
     pub request_time_max: Duration,
     /// Timeout for building a page. Default: 15 minutes.
     pub build_time_max: Duration,
@@ -175,11 +174,12 @@ pub struct DownloadSettings {
     pub allow_private_addresses: bool,
     /// Most bytes of one file, unpacked. Default: 64 GiB.
     pub bytes_max: u64,
-    /// How many times its packed size a file may have, beyond the first 64 MiB. Default: 2,000.
+    /// Maximum ratio of the decompressed size of a file to its compressed size, beyond the first 64 MiB. Default:
+    /// 2,000.
     pub unpack_ratio_max: u64,
     /// How long one file may take. Default: one hour, the life of a link.
     pub time_max: Duration,
-    /// How long no byte may come. Default: one minute.
+    /// Timeout for receiving the next byte. Default: one minute.
     pub silence_max: Duration,
     /// Number of files downloaded at the same time; further ones wait, so that memory does not grow with the number of
     /// requested pages. Default: 4.

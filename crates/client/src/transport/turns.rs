@@ -15,7 +15,7 @@ pub(crate) const SECOND_MS: i64 = 1_025;
 pub(crate) const MINUTE_MS: i64 = 60_500;
 /// How much longer the first requests after a pause count: they may have to connect first.
 const BURST_MS: i64 = 400;
-/// How late a request may be sent without delaying those after it.
+/// Maximum delay of a request that does not delay the requests after it.
 const LATE_MS_MAX: i64 = 10;
 
 /// The priority of a waiting request.
@@ -40,7 +40,7 @@ pub(crate) struct TurnQueue(Mutex<RequestQueue>);
 pub(super) struct RequestQueue {
     /// When the last requests of a minute were sent, in epoch milliseconds, oldest first.
     sent: VecDeque<i64>,
-    /// When the first request after a pause of a second was sent: others may follow it at once.
+    /// The time of the first request after a pause of a second: others may follow immediately.
     burst: i64,
     /// When the last request was due, in epoch milliseconds.
     due: i64,
@@ -76,7 +76,7 @@ impl TurnQueue {
         }
     }
 
-    /// How many requests went out after this time. Unit: epoch milliseconds.
+    /// Returns the number of requests that were sent after this time. Unit: epoch milliseconds.
     pub(crate) fn sent_after(&self, time: i64) -> usize {
         self.turns().sent.iter().filter(|at| **at > time).count()
     }
@@ -104,8 +104,9 @@ impl RequestQueue {
     /// The currently expected time of its turn, in epoch milliseconds; the request is sent if that is not later than
     /// now.
     ///
-    /// After a pause, as many go at once as a second allows; then they are spaced evenly. If as many went at once in
-    /// each second, the service would count those of two seconds as one when the first are late.
+    /// After a pause, the requests allowed per second are sent immediately; the following ones are spaced evenly. With
+    /// such a burst in every second, the service could count the requests of two seconds as those of one if the first
+    /// burst is delayed.
     pub(super) fn go(&mut self, place: QueuePosition, pace: Pace, now: i64) -> i64 {
         // The clock was set back: what was sent after now was not sent later than that.
         self.sent.iter_mut().for_each(|sent| *sent = (*sent).min(now));

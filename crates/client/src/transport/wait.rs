@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-/// How the client lets time pass.
+/// The source of delays of the client.
 pub trait Wait: Send + Sync {
     /// Ends when so much time has passed.
     fn sleep(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;

@@ -16,7 +16,7 @@ use super::sink::DownloadSink;
 use crate::error::{Error, ErrorKind, Result};
 use crate::transport::{DownloadSettings, LinkClient, is_too_slow};
 
-/// What a file may unpack to whatever its ratio. Unit: bytes.
+/// The decompressed size that is allowed for any compression ratio. Unit: bytes.
 const UNPACK_BYTES_FREE: u64 = 64 << 20;
 /// How long a file whose bytes do not come keeps its turn.
 const TURN_KEPT: Duration = Duration::from_millis(5);
@@ -26,7 +26,7 @@ const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// Size of the buffers of decoders. Unit: bytes.
 const UNPACKED_BYTES: usize = 1 << 16;
 
-/// How a file is compressed.
+/// The compression of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Coding {
     Gzip,
@@ -52,7 +52,7 @@ impl Progress {
     }
 }
 
-/// How one request for a file, or for the rest of it, ended.
+/// The outcome of a request for a file or for the rest of it.
 pub(super) enum Attempt {
     Whole,
     LinkRefused(Error),
@@ -130,7 +130,7 @@ async fn take(
     let coding = match raw.fill_buf().await {
         // Only files that are not compressed are resumed.
         Ok(_) if progress.taken > 0 => None,
-        // Nothing was compressed, whatever the label: an empty file of a compression has some bytes.
+        // An empty body is not compressed, even with a label: an empty compressed file has some bytes.
         Ok([]) => None,
         Ok(start) => coding_of(&coding, start)?,
         Err(error) => return Ok(interrupted(error)),
@@ -176,10 +176,11 @@ async fn take(
     }
 }
 
-/// How a file is compressed that has this `Content-Encoding`, in lower case, and starts like this; none if it is not.
+/// Returns the compression of a file from its `Content-Encoding`, in lower case, and its first bytes; none if it is not
+/// compressed.
 ///
-/// Object storage sends the label with which a file was uploaded, whatever was requested, and some uploaders leave
-/// labels that are no compression (`utf-8`, `aws-chunked`) or have none. `Protocol`: the file is compressed several
+/// Object storage sends the label with which a file was uploaded, independent of the request, and some uploaders use
+/// labels that are not a compression (`utf-8`, `aws-chunked`) or none. `Protocol`: the file is compressed several
 /// times.
 fn coding_of(label: &str, start: &[u8]) -> Result<Option<Coding>> {
     let known = label.split(',').filter_map(|word| match word.trim() {
@@ -202,7 +203,7 @@ fn coding_of(label: &str, start: &[u8]) -> Result<Option<Coding>> {
     }
 }
 
-/// What a file says that is compressed like this.
+/// Returns a reader of the decompressed file.
 fn unpacked(coding: Option<Coding>, raw: impl AsyncBufRead + Send + 'static) -> Pin<Box<dyn AsyncBufRead + Send>> {
     match coding {
         None => Box::pin(raw),

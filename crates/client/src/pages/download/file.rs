@@ -7,7 +7,7 @@ use super::sink::DownloadSink;
 use crate::error::{Error, ErrorKind, Result};
 use crate::transport::{Client, RetryState};
 
-/// How a download ended, other than in failure.
+/// The outcome of a download that did not fail.
 pub(crate) enum Downloaded {
     /// So many bytes, unpacked.
     Whole(u64),
@@ -16,7 +16,7 @@ pub(crate) enum Downloaded {
 }
 
 impl Client {
-    /// Downloads the file behind a link into a sink. Broken off, it continues where it was if the service allows.
+    /// Downloads the file of a link into a sink. An interrupted download is resumed if the service supports it.
     pub(crate) async fn download(
         &self,
         link: &SecretString,

@@ -1,4 +1,4 @@
-//! Downloads the file behind a link: bounded, unpacked, and continued where it broke off.
+//! Downloads the file of a link: with limits, decompressed, and resumed after interruptions.
 
 mod attempt;
 mod file;

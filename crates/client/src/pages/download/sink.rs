@@ -1,4 +1,4 @@
-//! Where the bytes of a download go.
+//! The destination of the bytes of a download.
 
 use crate::error::Result;
 

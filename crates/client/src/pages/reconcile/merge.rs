@@ -196,7 +196,8 @@ impl<'a> ByTime<'a> {
     }
 }
 
-/// Page after page as they came. What a newer page holds of the same instants is left out of the older one.
+/// Passes on the entries page after page, the newest page first, in their received order. Entries of an older page that
+/// a newer page also contains are omitted.
 fn as_received(folder: &Path, pages: &[SpooledPage], give: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<Merged> {
     let mut merged = Merged::default();
     let mut newest_first: Vec<&SpooledPage> = pages.iter().collect();

@@ -11,7 +11,7 @@ use crate::pages::download::DownloadSink;
 use crate::pages::entries::{EntrySplitter, time_of};
 use crate::transport::mend::{mended, repaired};
 
-/// Where and how pages are laid down.
+/// The settings of spools: where and how pages are stored.
 #[derive(Debug, Clone)]
 pub struct SpoolSettings {
     /// The folder of the chunks.
