@@ -66,7 +66,8 @@ pub enum SearchScope {
     },
     /// Everything: late tasks, running runs, new errors, sinks that lag behind, and runs that ended earlier.
     Thorough,
-    /// The same, by a process that does not search again soon: failed runs are reported before their problem is known.
+    /// Like `Thorough`, by a process that does not search again soon: failed runs are reported before their problem is
+    /// known.
     Once,
 }
 
@@ -85,7 +86,7 @@ pub(super) struct Occurrence {
     pub(super) is_muted: bool,
     /// When it happened.
     at: Timestamp,
-    /// How its end is recognised; none if it has no end.
+    /// The criterion for its end; none if it has no end.
     about: Option<AlertSubject>,
 }
 
@@ -585,7 +586,8 @@ impl Finder<'_> {
         if ended >= self.since {
             return Ok(false);
         }
-        // A run whose upstream names no end has that of its start. It ended later if it was seen running.
+        // If the upstream reports no end of a run, the time of its start is recorded as its end. It ended later if it
+        // was seen running.
         let has_end = run.finished_at.is_some_and(|finished| run.started_at.is_none_or(|started| started < finished));
         let has_ended_now = !has_end && run.final_since.is_some_and(|since| since >= self.since);
         Ok(!has_ended_now || !self.archive.alerts.was_seen_running(run.id).await?)

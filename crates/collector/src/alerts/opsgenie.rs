@@ -104,7 +104,7 @@ impl Opsgenie {
                 self.body(message)
             }
             Purpose::Recovery => {
-                // The ID of a subject is a number in hexadecimal, or a word of this program.
+                // The ID of a subject is a number in hexadecimal, or a fixed identifier of this program.
                 url.set_path(&format!("{base}/v2/alerts/{}/close", message.subject_id));
                 url.set_query(Some("identifierType=alias"));
                 json!({ "source": "Runlog", "note": cut(&message.title(), DESCRIPTION_CHARS_MAX) })

@@ -47,7 +47,7 @@ pub(super) struct PlanOccurrence {
     pub(super) text: String,
     pub(super) plan: PlanPart,
     pub(super) at: Timestamp,
-    /// How its end is recognised.
+    /// The criterion for its end.
     pub(super) about: AlertSubject,
 }
 

@@ -37,7 +37,7 @@ pub struct AlertRule {
     /// The number of rows or records of a run is unusual if it is this many times the usual one, or the usual one is
     /// this many times that.
     pub rows_factor: f64,
-    /// How long a run may wait for its engine.
+    /// Maximum time for which a run may wait for its engine.
     pub dispatch_time: Duration,
     /// When its tasks should run.
     pub schedule: Option<TaskSchedule>,
@@ -193,7 +193,7 @@ impl Condition {
 }
 
 impl Destination {
-    /// Its name in the archive, by which what waits for it and what is open there is found.
+    /// Returns the name in the archive, under which its waiting and open alerts are recorded.
     pub fn name(&self) -> String {
         match self {
             Self::Webhook(webhook) => webhook.name(),

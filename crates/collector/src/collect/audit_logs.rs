@@ -60,7 +60,7 @@ struct Shared {
     pause: Pause,
 }
 
-/// How the pages of a round are requested.
+/// The parameters with which the pages of a round are requested.
 struct Paging {
     /// Entries of a page.
     size: u64,
@@ -103,12 +103,12 @@ impl AuditLogWorker {
         Self(Arc::new(Shared { context, pause: Pause::default() }))
     }
 
-    /// Whether rounds have anything to do: collect entries, or delete old ones.
+    /// True if rounds have work: collecting entries, or deleting old ones.
     pub(super) fn has_work(&self) -> bool {
         self.is_wanted() || self.0.context.upstream.settings.audit_logs_keep.is_some()
     }
 
-    /// Whether audit logs are wanted.
+    /// True if audit logs are to be collected.
     pub(super) fn is_wanted(&self) -> bool {
         self.0.context.upstream.settings.audit_logs
     }

@@ -34,7 +34,7 @@ use crate::workers::Pool;
 const SETTLE_TIMES: u32 = 2;
 /// How long after its end a run without metrics may still get some. Unit: milliseconds.
 const METRICS_COME_MS: i64 = 3_600_000;
-/// How long after its end the metrics of a run are tried to fetch: Talend Cloud keeps them for 31 days. Unit:
+/// Time after the end of a run for which fetching its metrics is attempted: Talend Cloud keeps them for 31 days. Unit:
 /// milliseconds.
 const KEPT_MS: i64 = 31 * 86_400_000;
 /// The delay after the first failed attempt, and the maximum.
@@ -86,7 +86,7 @@ impl ComponentWorker {
         &self.0.pool
     }
 
-    /// Whether metrics are wanted.
+    /// True if metrics are to be collected.
     pub(super) fn is_wanted(&self) -> bool {
         self.0.context.upstream.settings.component_metrics
     }
@@ -267,7 +267,7 @@ async fn fetch_all(client: &Client, run_id: RunId) -> Result<FetchedMetrics> {
 /// The metrics as they were read once.
 struct ListReading {
     fetched: FetchedMetrics,
-    /// How many there are, as the service counts them.
+    /// Number of metrics reported by the service.
     total: u64,
     /// True if the service counts as many, and none occurs on two pages.
     is_certain: bool,

@@ -103,7 +103,7 @@ impl CollectContext {
         }
     }
 
-    /// Says once of each word of the upstream that the archive has no such word.
+    /// Reports each value of the upstream that the archive does not support, once.
     fn report_unknown_words(&self, run: &Execution) {
         let mut told = self.reported_words.lock().unwrap_or_else(PoisonError::into_inner);
         for word in unknown_words(run) {

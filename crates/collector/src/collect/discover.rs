@@ -27,7 +27,7 @@ const UNREADABLE_MAX: usize = 10_000;
 const UNREADABLE_SHOWN: usize = 5;
 /// The longest wait for another attempt to fetch a log or component metrics.
 const WAIT_MAX: Duration = Duration::from_secs(6 * 3_600);
-/// How far the clocks of two collectors may be apart.
+/// Maximum difference between the clocks of two collectors.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(3_600);
 /// Finds runs, and remembers which tasks and workspaces they belong to.
 pub(crate) struct Discovery {

@@ -84,8 +84,8 @@ impl PlanWorker {
         &self.0.pool
     }
 
-    /// Whether plan executions are wanted. A selection of tasks excludes them: a list of plan executions does not
-    /// contain their tasks.
+    /// True if plan executions are to be collected. A selection of tasks excludes them: a list of plan executions does
+    /// not contain their tasks.
     pub(super) fn is_wanted(&self) -> bool {
         let upstream = &self.0.context.upstream;
         let selection = &upstream.selection;
@@ -252,7 +252,7 @@ impl PlanWorker {
         };
         let is_missing = found.is_none();
         let listed = || serde_json::from_str::<Fields>(&claimed.body).ok();
-        // What the list said last is newer than what was stored before: it may have ended since.
+        // The latest list is newer than the stored data: the execution may have ended since.
         let known = || {
             let mut execution = before.as_ref().map(|known| known.execution.clone()).unwrap_or_default();
             execution.extend(listed().unwrap_or_default());
@@ -457,7 +457,7 @@ fn has_not_changed(listed: &Fields, known: &StepReport) -> bool {
 async fn fetch_step(client: &Client, id: &str, execution_id: &str, listed: Fields) -> Result<(Fields, Option<Fields>)> {
     let mut step = listed;
     match client.plan_step(id, execution_id).await {
-        // What the list says more is kept.
+        // Additional fields of the list are kept.
         Ok(details) => step.extend(details),
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error.into()),
@@ -471,7 +471,7 @@ async fn fetch_step(client: &Client, id: &str, execution_id: &str, listed: Field
     Ok((step, ran))
 }
 
-/// What another Runlog adds to a plan execution, which is removed from it; nothing of any other service.
+/// Removes and returns the details that another Runlog adds to a plan execution; empty for other services.
 fn details_of(execution: &mut Fields) -> PlanDetails {
     execution.remove(DETAILS_FIELD).and_then(|details| serde_json::from_value(details).ok()).unwrap_or_default()
 }

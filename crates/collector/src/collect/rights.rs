@@ -32,7 +32,7 @@ pub struct RightTest {
     pub outcome: RightOutcome,
 }
 
-/// Whether an account has a right.
+/// The outcome of the test of a right.
 #[derive(Debug)]
 pub enum RightOutcome {
     /// The account has the right; a description of the result.

@@ -34,7 +34,7 @@ impl List {
     }
 }
 
-/// What a list has.
+/// The contents of a list.
 pub(super) struct Listed {
     /// All runs; if there is a problem, those that were seen.
     pub(super) runs: Vec<Execution>,
@@ -94,7 +94,7 @@ fn add_unseen(seen: &mut Vec<Execution>, runs: Vec<Execution>) {
     seen.extend(runs.into_iter().filter(|run| !known.contains(run.id())));
 }
 
-/// How the reading of a list ended.
+/// The outcome of reading a list.
 enum ListEnd {
     Whole,
     /// There are more runs than may be read from one list.

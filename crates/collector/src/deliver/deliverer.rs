@@ -43,7 +43,7 @@ const LEASE: Duration = Duration::from_secs(20);
 /// The delay before a run that the sink refuses completely is retried, initially and at most.
 const SETBACK_FIRST: Duration = Duration::from_secs(60);
 const SETBACK_MAX: Duration = Duration::from_secs(6 * 3_600);
-/// How far the clocks of two nodes may be apart.
+/// Maximum difference between the clocks of two nodes.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(3_600);
 /// The maximum delay if the archive could not be read: once it works again, it does so for all runs.
 const SETBACK_MAX_ARCHIVE: Duration = Duration::from_secs(600);

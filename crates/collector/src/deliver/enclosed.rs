@@ -247,8 +247,8 @@ fn indent_of(line: &str) -> usize {
     line.len() - line.trim_start_matches([' ', '\t']).len()
 }
 
-/// How much is searched for the ends of values, so that a text with many beginnings takes no time in the square of its
-/// length. What follows once it is used up counts as one secret.
+/// Limits the search for the ends of values, so that a text with many beginnings does not take quadratic time. Once the
+/// budget is used up, the rest of the text counts as one secret.
 struct Budget(usize);
 
 impl Budget {

@@ -55,7 +55,7 @@ pub(crate) struct PageFetcher<'a, C> {
     pub(crate) bytes: u64,
 }
 
-/// How the number of records becomes known.
+/// The source of the number of records.
 enum CountSource {
     /// The service reported it with a page of a log that no longer grows.
     Reported(u64),

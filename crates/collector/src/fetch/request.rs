@@ -87,7 +87,7 @@ pub struct FetchReport {
     pub completeness: Completeness,
 }
 
-/// Whether a result is the whole log.
+/// The completeness of a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", tag = "state")]
 pub enum Completeness {

@@ -86,7 +86,7 @@ impl RunSink for OpenLineage {
         true
     }
 
-    /// Sends what is no event: a service that refuses it as such is there.
+    /// Sends a body that is not an event: a service that refuses it as invalid is available.
     fn check(&self) -> SinkFuture<'_, ()> {
         Box::pin(async {
             let answer = self.poster.post("application/json", b"{}".to_vec(), &[]).await?;
