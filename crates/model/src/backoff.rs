@@ -1,4 +1,4 @@
-//! How long to wait before another attempt.
+//! Delays before another attempt.
 
 use std::time::Duration;
 

@@ -32,7 +32,7 @@ impl ErrorGroupKind {
     }
 }
 
-/// Whether a problem needs attention.
+/// The state of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ProblemState {

@@ -1,6 +1,6 @@
 //! Random bytes, injected.
 
-/// Where random bytes come from.
+/// The source of random bytes.
 ///
 /// The command line injects the generator of the operating system, tests a seeded one.
 pub trait Random: Send + Sync {

@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 
 type Object = Map<String, Value>;
 
-/// Elements that are not well-formed and have others behind them. What follows so many is text: each may be read to the
-/// end of the text.
+/// Maximum number of malformed elements that are followed by others. The rest is text, because each of them may be read
+/// to the end of the text.
 const MALFORMED_MAX: usize = 8;
 
 /// Structured data at the start of a text.
