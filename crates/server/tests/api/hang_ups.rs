@@ -30,15 +30,16 @@ enum Kind {
     Nothing,
 }
 
-/// A request: its path and its body.
+/// A request: its path, its body, and the cookie of its session if it has one.
 struct Request {
     path: String,
     body: String,
+    cookie: String,
     kind: Kind,
 }
 
 fn request(kind: Kind, path: impl Into<String>, body: impl ToString) -> Request {
-    Request { path: path.into(), body: body.to_string(), kind }
+    Request { path: path.into(), body: body.to_string(), cookie: String::new(), kind }
 }
 
 /// A request of a route that changes something that no earlier request has changed. None for an unknown route.
@@ -228,8 +229,15 @@ async fn request_of(stage: &Stage, method: &Method, path: &str, number: usize) -
             let body = json!({"note": format!("note {number}")}).to_string();
             request(WrittenDown, path, if method == Method::PUT { body } else { String::new() })
         }
-        // There is no session, upstream or sink.
-        ("DELETE", "/runlog/v1/session") => request(Nothing, path, ""),
+        ("DELETE", "/runlog/v1/session") => {
+            let ask =
+                Ask::with(&[("content-type", "application/json")]).body(json!({"token": stage.admin}).to_string());
+            let opened = stage.send(Method::POST, path, ask).await;
+            assert_eq!(opened.status, 200, "{}", opened.text());
+            let cookie = opened.header("set-cookie").split(';').next().unwrap_or_default().to_owned();
+            Request { cookie, ..request(OwnBusiness, path, "") }
+        }
+        // There is no upstream or sink.
         // No identity provider is set up.
         ("POST", "/runlog/v1/sign-in/device" | "/runlog/v1/sign-in/oidc/logout") => request(Nothing, path, ""),
         ("POST", "/runlog/v1/sign-in/device/token") => request(Nothing, path, json!({"deviceCode": "d", "name": "n"})),
@@ -340,7 +348,11 @@ async fn a_client_that_disconnects_leaves_no_partial_or_unaudited_change() {
             let before = rows(&stage).await;
             let id = format!("hang-up-{number}");
             is_idle = matches!(request.kind, Kind::Nothing);
-            let headers = [("x-request-id", id.as_str()), ("content-type", "application/json")];
+            let headers = [
+                ("x-request-id", id.as_str()),
+                ("content-type", "application/json"),
+                ("cookie", request.cookie.as_str()),
+            ];
             let ask = Ask::with(&headers).by(&stage.admin).body(request.body);
             let mut asking = Box::pin(stage.begin(route.method.clone(), &request.path, ask));
             for _ in 0..polls {

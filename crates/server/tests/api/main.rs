@@ -12,6 +12,7 @@ mod components;
 mod conformance;
 mod contract;
 mod engine;
+mod exchanges;
 mod executions;
 mod facets;
 #[path = "../../../../tests/store/common/gate.rs"]
