@@ -1,8 +1,9 @@
 //! Alerts: occurrences to report, and whether they were delivered.
 //!
 //! An occurrence is stored once per rule and destination, however many nodes find it. One node at a time holds the
-//! lease of an alert, and the alert stays until it is delivered. If a node stops between sending an alert and
-//! recording that, the alert is sent again under the same occurrence, so that the receiver can recognise it.
+//! lease of an alert, and the alert is kept until it is delivered. If a node stops after it has sent an alert and
+//! before it has recorded the delivery, the alert is sent again with the same occurrence, so that the receiver can
+//! recognise the duplicate.
 
 use std::collections::BTreeMap;
 
@@ -24,10 +25,10 @@ use crate::parts::Alerts;
 use crate::tables::runs::RunRow;
 use crate::tables::sinks::DUE_SINCE;
 
-/// A time of a run, by which a list is ordered, and its ID.
+/// The sort key of a run in a list: one of the times of the run, and its ID.
 pub type RunKey = (Timestamp, RunId);
 
-/// A part of a list of runs, and the key behind which the next part begins; none after the last part.
+/// A page of a list of runs, and the key after which the next page begins; `None` on the last page.
 pub type RunPage = (Vec<Run>, Option<RunKey>);
 
 /// An alert to be queued for one destination.
@@ -37,54 +38,54 @@ pub struct NewAlert {
     pub rule: String,
     /// Where it is sent.
     pub destination: String,
-    /// What happened: the same text for the same occurrence.
+    /// Identifies the event: the same text for the same occurrence.
     pub occurrence: String,
     /// The message, as JSON.
     pub body: String,
-    /// True if it is not sent, now or later: that it happened is recorded as if it had been delivered.
+    /// True if the alert is never sent: it is recorded as if it had been delivered.
     pub is_muted: bool,
-    /// What it is about: the same text for the alerts that are sent together, and that are over together.
+    /// The subject: alerts with the same subject are sent together and end together.
     pub subject: String,
-    /// How its end is recognised; none if it has no end.
+    /// How its end is detected; `None` if the alert has no end.
     pub state: Option<NewAlertState>,
-    /// When it is sent, at the earliest; now if absent.
+    /// The earliest time to send the alert; `None` means now.
     pub due_at: Option<Timestamp>,
-    /// True if it is not sent if it is over before `due_at`.
+    /// True if the alert is discarded when its condition ends before `due_at`.
     pub is_held: bool,
 }
 
-/// Something that goes on after it was reported.
+/// A condition that persists after it was reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewAlertState {
-    /// The part of the subject that goes on.
+    /// The part of the subject to which the condition applies.
     pub member: String,
     /// How its end is recognised, as JSON.
     pub about: String,
 }
 
-/// Something that was reported and is not over, or not reported as over.
+/// A condition that was reported, and that has not ended or whose end was not reported.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct AlertState {
     /// The rule.
     pub rule: String,
-    /// What the alerts are about.
+    /// The subject of the alerts.
     pub subject: String,
     /// The part of the subject.
     pub member: String,
     /// How its end is recognised, as JSON.
     pub about: String,
-    /// The message that reported it last, as JSON.
+    /// The last message that reported it, as JSON.
     pub body: String,
-    /// Since when something of the subject has been open. Unit: epoch milliseconds.
+    /// The time since which any part of the subject has been open. Unit: epoch milliseconds.
     pub since: i64,
-    /// Since when it has been over; none while it goes on. Unit: epoch milliseconds.
+    /// The time when the condition ended; `None` while it persists. Unit: epoch milliseconds.
     pub ended_at: Option<i64>,
 }
 
-/// An alert that says that something is over, for one destination.
+/// An alert that reports the end of a condition to one destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovery {
-    /// Where it is sent, if the alert was sent there.
+    /// The destination, if the alert was sent to it.
     pub destination: String,
     /// True if it is recorded but not sent.
     pub is_muted: bool,
@@ -101,49 +102,50 @@ pub struct ClaimedAlert {
     pub occurrence: String,
     /// The message, as JSON.
     pub body: String,
-    /// How many attempts were made, including this one.
+    /// Number of attempts, including this one.
     pub attempts: i64,
-    /// What it is about; none for alerts of earlier versions.
+    /// The subject; `None` for alerts of earlier versions.
     pub subject: Option<String>,
-    /// 1 if it says that something is over.
+    /// 1 if the alert reports the end of a condition.
     is_recovery: i64,
-    /// 1 if it was found in a maintenance window.
+    /// 1 if the alert was found in a maintenance window.
     is_held: i64,
     /// When it was found. Unit: epoch milliseconds.
     noted_at: i64,
-    /// The first alert of the message with which it was sent; none if it was never sent together with others.
+    /// The first alert of the message that this alert was sent in; `None` if it was never sent together with others.
     sent_with: Option<String>,
 }
 
 impl ClaimedAlert {
-    /// True if it says that something is over.
+    /// Returns true if the alert reports the end of a condition.
     pub fn is_recovery(&self) -> bool {
         self.is_recovery != 0
     }
 
-    /// True if it was found in a maintenance window.
+    /// Returns true if the alert was found in a maintenance window.
     pub fn is_held(&self) -> bool {
         self.is_held != 0
     }
 
-    /// What identifies its message: the occurrence of the first alert of it. The same for each attempt to send it.
+    /// Returns the identifier of its message: the occurrence of the first alert in it. It is the same for each attempt
+    /// to send the message.
     pub fn sent_with(&self) -> &str {
         let sent_with = self.sent_with.as_deref().filter(|_| !planted::is("message-not-kept"));
         sent_with.unwrap_or(&self.occurrence)
     }
 
-    /// True if it was sent in one message with others before.
+    /// Returns true if the alert was sent before, in one message with others.
     pub fn was_sent_before(&self) -> bool {
         self.sent_with.is_some()
     }
 
-    /// True if it was found so long ago that it is not tried again.
+    /// Returns true if the alert is so old that sending it is not retried.
     pub fn is_too_old(&self, now: Timestamp) -> bool {
         now.as_millis() - self.noted_at > limits::ALERT_GIVE_UP_MS
     }
 }
 
-/// The alerts that wait for one destination.
+/// The undelivered alerts of one destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlertBacklog {
     /// The destination.
@@ -165,13 +167,13 @@ pub struct AlertDestination {
     pub delivered: u64,
     /// Alerts that are not delivered yet.
     pub waiting: u64,
-    /// When the oldest of them was found that could not be delivered so far.
+    /// When the oldest alert was found that could not be delivered so far.
     pub failing_since: Option<Timestamp>,
     /// Why an alert was not delivered.
     pub last_error: Option<String>,
-    /// Alerts that were given up.
+    /// Alerts that will not be retried.
     pub refused: u64,
-    /// When the last of them was given up.
+    /// When the archive last gave up an alert.
     pub last_refused: Option<Timestamp>,
 }
 
@@ -184,25 +186,25 @@ pub struct IncompleteRun {
     pub run_id: String,
     /// Its task.
     pub task_id: String,
-    /// How many attempts were made.
+    /// Number of attempts.
     pub attempts: i64,
     /// Why the log is incomplete.
     #[sqlx(rename = "problem")]
     pub last_error: String,
-    /// When its collection last ended before, if it did: a run without a log may have one later. Unit: epoch
+    /// When its collection last ended, if it ended before: a run without a log may get one later. Unit: epoch
     /// milliseconds.
     #[sqlx(rename = "landed_at")]
     pub ended_before: Option<i64>,
 }
 
-/// How the collection of a log has ended.
+/// The outcome of the collection of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogEnd {
     /// The log is complete in the archive.
     Complete,
     /// The upstream has no log of the run.
     None,
-    /// The upstream does not know the run any more, or the run is not collected any more.
+    /// The upstream no longer has the run, or the run is no longer collected.
     Gone,
 }
 
@@ -213,22 +215,22 @@ pub struct SinkLag {
     pub sink: String,
     /// Pending runs.
     pub waiting: u64,
-    /// Since when the oldest of them has been pending.
+    /// The time since which the oldest of them has been pending.
     pub since: Timestamp,
     /// Why the last attempt failed, if one failed.
     pub last_error: Option<String>,
 }
 
-/// Which alerts a list has.
+/// Selects alerts. An absent field does not restrict the selection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AlertFilter {
     /// Alerts of this rule.
     pub rule: Option<String>,
     /// Alerts in this state.
     pub state: Option<Delivery>,
-    /// Most alerts to return.
+    /// Maximum number of alerts to return.
     pub limit: u64,
-    /// How many alerts to skip.
+    /// Number of alerts to skip.
     pub offset: u64,
 }
 
@@ -272,7 +274,7 @@ struct DestinationRow {
     last_refused: Option<i64>,
 }
 
-/// What the message of an alert says of its event.
+/// The parts of an alert's message that describe its event.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct EventPart {
@@ -284,7 +286,7 @@ struct EventPart {
     plan_execution_id: Option<String>,
 }
 
-/// The problem that it is about.
+/// The problem that the alert is about.
 #[derive(Deserialize)]
 struct ProblemPart {
     id: String,
@@ -296,13 +298,13 @@ const FOR_EVER: i64 = i64::MAX;
 /// An alert that was recorded as delivered without an attempt was not sent.
 const IS_MUTED: &str = "delivered_at IS NOT NULL AND attempts = 0 AND outcome IS NULL";
 
-/// Why an alert was not delivered: the destination did not accept it, it was over at the end of a maintenance window, or
-/// the same was over and back too often.
+/// Why an alert was not delivered: the destination did not accept it, its condition had ended by the end of a
+/// maintenance window, or the condition ended and recurred too often.
 const REFUSED: &str = "refused";
 const IN_WINDOW: &str = "window";
 const REPEATED: &str = "repeated";
 
-/// The columns of an alert that is claimed.
+/// The columns of a [`ClaimedAlert`].
 const CLAIMED: &str =
     "rule, destination, occurrence, body, attempts, subject, is_recovery, is_held, noted_at, sent_with";
 
@@ -312,18 +314,18 @@ const COMPONENT_ROWS: &str = "SELECT COALESCE(m.target_id, m.connector_id), CAST
     JOIN runs r ON r.id = c.run_id AND r.log_epoch = c.log_epoch WHERE m.rows_total IS NOT NULL AND";
 const BY_COMPONENT: &str = "GROUP BY r.id, COALESCE(m.target_id, m.connector_id)";
 
-/// Counts how often a subject was over since then.
+/// Counts how often a subject has ended since a time.
 const ENDS: &str = "SELECT COUNT(DISTINCT occurrence) FROM alerts
     WHERE rule = $1 AND subject = $2 AND is_recovery = 1 AND noted_at > $3";
 
-/// True for `a` if no alert of the other kind about the same thing waits that was found earlier: that something is over is
-/// told after that it happened, and before that it happened again.
+/// True for `a` if no earlier undelivered alert of the other kind has the same subject: the end of a condition is
+/// reported after its beginning, and before its next beginning.
 const IS_IN_ORDER: &str = "NOT EXISTS (SELECT 1 FROM alerts b WHERE b.rule = a.rule AND b.subject = a.subject
     AND b.destination = a.destination AND b.delivered_at IS NULL AND b.is_recovery = 1 - a.is_recovery
     AND (b.noted_at < a.noted_at OR (b.noted_at = a.noted_at AND b.is_recovery < a.is_recovery)))";
 
 impl Alerts {
-    /// Records what a rule reports and to whom, and that its events are searched for.
+    /// Records what a rule reports and to which destinations, and that the rule is being evaluated.
     pub async fn describe_rule(&self, rule: &str, description: &AlertRuleDescription) -> Result<()> {
         let description = serde_json::to_string(description).map_err(|error| Error::invalid(error.to_string()))?;
         sqlx::query("UPDATE alert_rules SET description = $2, seen_at = $3 WHERE rule = $1")
@@ -372,7 +374,7 @@ impl Alerts {
         Ok(rules)
     }
 
-    /// Returns alerts, the newest first, and how many there are in total. Delivered ones are kept for a month.
+    /// Returns alerts, the newest first, and their total number. Delivered alerts are kept for a month.
     pub async fn history(&self, filter: &AlertFilter) -> Result<(Vec<AlertBody>, u64)> {
         let conditions = |query: &mut Sql| {
             query.push(" WHERE 1 = 1");
@@ -412,9 +414,9 @@ impl Alerts {
         Ok((rows.into_iter().map(AlertRow::into_body).collect(), total.saturating_as::<u64>()))
     }
 
-    /// Mutes a rule, or with `None` ends its mute. What a muted rule finds is recorded, but not sent, now or later; what
-    /// was found before is still sent. `NotFound`: no such rule. `Invalid`: a time in the past, or a note that is too long
-    /// or has control characters.
+    /// Mutes a rule, or with `None` unmutes it. Alerts found by a muted rule are recorded but never sent; alerts found
+    /// earlier are still sent. `NotFound`: no such rule. `Invalid`: a time in the past, or a note that is too long or
+    /// has control characters.
     pub async fn set_mute(&self, rule: &str, mute: Option<&NewAlertMute>, by: &str) -> Result<()> {
         let now = self.core.now();
         if mute.and_then(|mute| mute.until).is_some_and(|until| until <= now) {
@@ -445,7 +447,7 @@ impl Alerts {
             .await
     }
 
-    /// True if a rule is muted now.
+    /// Returns true if a rule is muted now.
     pub async fn is_muted(&self, rule: &str) -> Result<bool> {
         let until: Option<Option<i64>> = sqlx::query_scalar("SELECT muted_until FROM alert_rules WHERE rule = $1")
             .bind(rule)
@@ -468,7 +470,7 @@ impl Alerts {
         instant(since)
     }
 
-    /// Queues alerts and returns how many are new and to be sent. Known occurrences stay as they are.
+    /// Queues alerts and returns how many are new and to be sent. Known occurrences are not changed.
     pub async fn enqueue(&self, alerts: &[NewAlert]) -> Result<u64> {
         let now = self.core.now().as_millis();
         self.core
@@ -526,8 +528,8 @@ impl Alerts {
             .await
     }
 
-    /// Returns what a rule has reported and not reported as over, the latest first. What has been open for longer than
-    /// [`limits::ALERT_OPEN_MS_MAX`] is forgotten.
+    /// Returns the conditions that a rule has reported without reporting their end, the latest first. Conditions that
+    /// have been open for longer than [`limits::ALERT_OPEN_MS_MAX`] are left out.
     pub async fn open_states(&self, rule: &str) -> Result<Vec<AlertState>> {
         let forgotten = self.core.now().plus_millis(-limits::ALERT_OPEN_MS_MAX).as_millis();
         let old: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM alert_states WHERE rule = $1 AND since < $2")
@@ -553,7 +555,7 @@ impl Alerts {
         .await?)
     }
 
-    /// Records since when something has been over, or with `None` that it goes on.
+    /// Records when a condition ended, or with `None` that it persists.
     pub async fn set_ended(&self, state: &AlertState, ended_at: Option<Timestamp>) -> Result<()> {
         sqlx::query("UPDATE alert_states SET ended_at = $4 WHERE rule = $1 AND subject = $2 AND member = $3")
             .bind(&state.rule)
@@ -565,7 +567,7 @@ impl Alerts {
         Ok(())
     }
 
-    /// True if a subject was over several times within the last hour, so that its end is not told at once.
+    /// Returns true if a subject ended several times within the last hour: its end is then not reported immediately.
     pub async fn is_flapping(&self, rule: &str, subject: &str) -> Result<bool> {
         let ends: i64 = sqlx::query_scalar(ENDS)
             .bind(rule)
@@ -576,9 +578,9 @@ impl Alerts {
         Ok(ends.saturating_as::<u64>() >= limits::ALERT_REPEATS_MAX)
     }
 
-    /// Ends a part of a subject. If it was the last one, the end is queued for the destinations that were told of the
-    /// subject, and what is still held by a maintenance window is not sent. Returns how many alerts were queued; zero if
-    /// another node has ended it.
+    /// Ends a part of a subject. If it was the last open part, the end is queued for the destinations that the subject
+    /// was reported to, and alerts still held by a maintenance window are not sent. Returns how many alerts were
+    /// queued; zero if another node has ended it.
     pub async fn end(
         &self,
         state: &AlertState,
@@ -627,12 +629,12 @@ impl Alerts {
             .await
     }
 
-    /// Claims an alert that is due for a destination; `None` when there is none.
+    /// Claims a due alert of a destination; `None` if there is none.
     pub async fn claim(&self, destination: &str) -> Result<Option<ClaimedAlert>> {
         let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
         let mut claiming = Sql::new("UPDATE alerts SET attempts = attempts + 1, claimed_until = ");
         claiming.push_bind(lease_now.plus_millis(limits::ALERT_LEASE_MS).as_millis());
-        // `=` and not `IN`: PostgreSQL may run what stands after `IN` more than once, and claim more than one.
+        // `=` rather than `IN`: PostgreSQL may evaluate the subquery of `IN` more than once, and claim several alerts.
         claiming
             .push(" WHERE (rule, destination, occurrence) = (SELECT a.rule, a.destination, a.occurrence FROM alerts a");
         claiming.push(" WHERE a.delivered_at IS NULL AND a.due_at <= ").push_bind(now.as_millis());
@@ -643,12 +645,12 @@ impl Alerts {
         Ok(claiming.build_query_as().fetch_optional(self.core.catalog().write()).await?)
     }
 
-    /// Claims the alerts that are sent together with one that was claimed: those of its rule and destination about the same
-    /// subject, also if they are not due yet, unless they are held by a maintenance window. If `only_held`, those that were
-    /// found in a maintenance window, and no others.
+    /// Claims the alerts that are sent together with one that was claimed: those of the same rule, destination and
+    /// subject, even if they are not due yet, unless a maintenance window holds them. With `only_held`, only alerts
+    /// found in a maintenance window.
     ///
-    /// A message that was sent before is sent again with the same alerts: its destination may have it, and tells it from
-    /// others by its ID. What was found since then is another message.
+    /// A message that was sent before is sent again with the same alerts: the destination may already have it, and
+    /// recognises it by its ID. Alerts found since then form another message.
     pub async fn claim_others(&self, first: &ClaimedAlert, only_held: bool) -> Result<Vec<ClaimedAlert>> {
         let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
         let lease_end = lease_now.plus_millis(limits::ALERT_LEASE_MS);
@@ -675,7 +677,7 @@ impl Alerts {
             .await
     }
 
-    /// Records that an alert is not tried again: the destination refuses it, or it was found too long ago.
+    /// Records that an alert is not retried: the destination refuses it, or it was found too long ago.
     pub async fn give_up(&self, alert: &ClaimedAlert, problem: &str) -> Result<()> {
         sqlx::query(
             "UPDATE alerts SET delivered_at = $4, problem = $5, outcome = $6
@@ -692,8 +694,8 @@ impl Alerts {
         Ok(())
     }
 
-    /// Marks the alerts of a message as delivered: all of them or none. The failed alerts of their destination become due at
-    /// once, because it accepts alerts again.
+    /// Marks the alerts of a message as delivered: all of them or none. The failed alerts of their destination become
+    /// due immediately, because the destination accepts alerts again.
     pub async fn mark_delivered(&self, alerts: &[ClaimedAlert]) -> Result<()> {
         let Some(first) = alerts.first() else { return Ok(()) };
         let now = self.core.now().as_millis();
@@ -768,7 +770,7 @@ impl Alerts {
             .collect()
     }
 
-    /// Returns the numbers of each destination to which an alert was to be sent within the retention period, by name.
+    /// Returns the delivery figures of each destination that had alerts within the retention period, by name.
     pub async fn destinations(&self) -> Result<Vec<AlertDestination>> {
         let rows: Vec<DestinationRow> = sqlx::query_as(
             "SELECT destination,
@@ -805,8 +807,8 @@ impl Alerts {
         Ok(forgotten.rows_affected())
     }
 
-    /// Gives the alerts of a rule for a destination to those that have taken its place in the settings, to each all of them:
-    /// what waits is sent there, and what was reported is not reported again.
+    /// Copies the alerts of a rule for a destination to each of the destinations that replace it in the settings:
+    /// undelivered alerts are sent to the new destinations, and reported alerts are not reported again.
     pub async fn replace_destination(&self, rule: &str, former: &str, destinations: &[String]) -> Result<()> {
         let has_any: Option<i64> =
             sqlx::query_scalar("SELECT CAST(1 AS BIGINT) FROM alerts WHERE rule = $1 AND destination = $2 LIMIT 1")
@@ -835,7 +837,8 @@ impl Alerts {
                     .execute(&mut *transaction)
                     .await?;
                 }
-                // The others stay until they are forgotten: a node of an earlier version reports none of them again.
+                // Delivered alerts are kept until they expire, so that a node of an earlier version does not report
+                // them again.
                 sqlx::query("DELETE FROM alerts WHERE rule = $1 AND destination = $2 AND delivered_at IS NULL")
                     .bind(rule)
                     .bind(former)
@@ -846,8 +849,8 @@ impl Alerts {
             .await
     }
 
-    /// Gives up alerts that have waited for too long for a destination that is in no settings any more, so that nothing tries
-    /// to send them. Returns how many.
+    /// Gives up alerts that have waited too long for a destination that was removed from the settings, and are
+    /// therefore never sent. Returns how many.
     pub async fn give_up_without_destination(&self, known: &[String]) -> Result<u64> {
         let now = self.core.now();
         let before = now.plus_millis(-limits::ALERT_GIVE_UP_MS).as_millis();
@@ -876,29 +879,31 @@ impl Alerts {
         Ok(given_up)
     }
 
-    /// Returns a page of the runs that became final since then, in the order in which the archive learned of it.
+    /// Returns a page of the runs that became final since a time, in the order in which they became final in the
+    /// archive.
     pub async fn runs_ended_since(&self, since: Timestamp, after: Option<RunKey>, limit: u64) -> Result<RunPage> {
         let looking = "SELECT * FROM runs WHERE final_since >= $1 AND (final_since, id) > ($2, $3) ORDER BY final_since, id LIMIT $4";
         self.page_of_runs(looking, since, after, limit, |run| run.final_since).await
     }
 
-    /// Returns a page of the runs of which an upstream told between two times that they had ended, and whose logs have not
-    /// landed.
+    /// Returns a page of the runs that an upstream reported as ended between two times, and whose logs have not landed.
     pub async fn runs_without_their_log(
         &self,
-        told: (Timestamp, Timestamp),
+        reported: (Timestamp, Timestamp),
         after: Option<RunKey>,
         limit: u64,
     ) -> Result<RunPage> {
         let (after_at, after_id) = after.map_or((i64::MIN, String::new()), |(at, id)| (at.as_millis(), id.to_string()));
+        // By the clock by which they are stored.
+        let (from, to) = (self.core.catalog_time(reported.0).await?, self.core.catalog_time(reported.1).await?);
         let rows: Vec<RunRow> = sqlx::query_as(
             "SELECT * FROM runs WHERE final_since IS NULL AND status NOT IN ('dispatching', 'executing')
                 AND EXISTS (SELECT 1 FROM collected_runs c WHERE c.run_id = runs.id AND c.state = 'due'
                     AND c.seen_at >= $1 AND c.seen_at <= $2)
                 AND (triggered_at, id) > ($3, $4) ORDER BY triggered_at, id LIMIT $5",
         )
-        .bind(told.0.as_millis())
-        .bind(told.1.as_millis())
+        .bind(from.as_millis())
+        .bind(to.as_millis())
         .bind(after_at)
         .bind(after_id)
         .bind(limit.saturating_as::<i64>())
@@ -907,7 +912,7 @@ impl Alerts {
         page_of(rows, limit, |run| Some(run.triggered_at))
     }
 
-    /// Returns a page of the running runs that started before then, the longest first.
+    /// Returns a page of the running runs that started before a time, the longest running first.
     pub async fn running_runs(&self, began_before: Timestamp, after: Option<RunKey>, limit: u64) -> Result<RunPage> {
         let looking = "SELECT * FROM runs WHERE final_since IS NULL AND status IN ('dispatching', 'executing')
                 AND started_at < $1 AND (started_at, id) > ($2, $3) AND NOT EXISTS
@@ -916,8 +921,8 @@ impl Alerts {
         self.page_of_runs(looking, began_before, after, limit, |run| run.started_at).await
     }
 
-    /// Returns a page of the runs that were triggered before then and have neither started nor ended, those that wait for
-    /// longest first.
+    /// Returns a page of the runs that were triggered before a time and have neither started nor ended, the longest
+    /// waiting first.
     pub async fn waiting_runs(
         &self,
         triggered_before: Timestamp,
@@ -930,7 +935,7 @@ impl Alerts {
         self.page_of_runs(looking, triggered_before, after, limit, |run| Some(run.triggered_at)).await
     }
 
-    /// True if an upstream told of a run before it had ended, and its log was fetched then.
+    /// Returns true if a run was listed before it had ended, and its log was fetched while it was running.
     pub async fn was_seen_running(&self, run: RunId) -> Result<bool> {
         let rows: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM collected_runs WHERE run_id = $1 AND looked_at > 0")
             .bind(run.to_string())
@@ -939,7 +944,7 @@ impl Alerts {
         Ok(rows > 0)
     }
 
-    /// Returns the first run that began after another one that did not: of the same task, or on the same engine.
+    /// Returns the first run that started after a misfired run: of the same task, or on the same engine.
     pub async fn run_started_after(&self, misfired: RunId) -> Result<Option<RunId>> {
         let id: Option<String> = sqlx::query_scalar(
             "SELECT r.id FROM runs m JOIN runs r ON r.triggered_at > m.triggered_at
@@ -952,7 +957,7 @@ impl Alerts {
         id.map(|id| id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))).transpose()
     }
 
-    /// Returns a page of the runs that became final since then and may have rejected rows: see
+    /// Returns a page of the runs that became final since a time and may have rejected rows: see
     /// [`rejected_rows`](Self::rejected_rows).
     pub async fn runs_that_rejected_rows(
         &self,
@@ -967,8 +972,8 @@ impl Alerts {
         self.page_of_runs(looking, since, after, limit, |run| run.final_since).await
     }
 
-    /// Returns at most `limit` runs that a statement finds, which orders by a time and the ID, and the key behind which the
-    /// next page begins.
+    /// Returns at most `limit` runs selected by a statement that orders by a time and the ID, and the key after which
+    /// the next page begins.
     async fn page_of_runs(
         &self,
         looking: &'static str,
@@ -991,7 +996,7 @@ impl Alerts {
     /// Returns how many rows a run rejected: the number of the run, or else that of its component metrics; `None` if
     /// neither is known.
     pub async fn rejected_rows(&self, run: &Run) -> Result<Option<u64>> {
-        // An upstream that says that the run rejected rows may count none.
+        // An upstream may report a run as rejected without a count of rejected rows.
         let least = u64::from(run.status.coarse() == RunStatus::Rejected);
         if let Some(rows) = run.rejected_rows {
             return Ok(Some(rows.max(least)));
@@ -1005,8 +1010,8 @@ impl Alerts {
         Ok(rows.map(|rows| rows.saturating_as::<u64>().max(least)))
     }
 
-    /// Returns the numbers of rows that successful runs of a task processed, the latest first: of at most `limit` runs that
-    /// were triggered before then.
+    /// Returns the numbers of rows that successful runs of a task processed, the latest first: of at most `limit` runs
+    /// that were triggered before a time.
     pub async fn processed_rows_before(&self, task: TaskId, before: Timestamp, limit: u64) -> Result<Vec<u64>> {
         let rows: Vec<i64> = sqlx::query_scalar(
             "SELECT processed_rows FROM runs WHERE task_id = $1 AND triggered_at < $2 AND processed_rows IS NOT NULL
@@ -1020,8 +1025,8 @@ impl Alerts {
         Ok(rows.into_iter().map(|rows| rows.saturating_as::<u64>()).collect())
     }
 
-    /// Returns the numbers of records of the logs of successful runs of a task, the latest first: of at most `limit` runs
-    /// that were triggered before then and whose log was not deleted.
+    /// Returns the numbers of records of the logs of successful runs of a task, the latest first: of at most `limit`
+    /// runs that were triggered before a time and whose logs were not deleted.
     pub async fn records_before(&self, task: TaskId, before: Timestamp, limit: u64) -> Result<Vec<u64>> {
         let records: Vec<i64> = sqlx::query_scalar(
             "SELECT records FROM runs WHERE task_id = $1 AND triggered_at < $2 AND (records > 0 OR log_epoch = 0)
@@ -1035,7 +1040,7 @@ impl Alerts {
         Ok(records.into_iter().map(|records| records.saturating_as::<u64>()).collect())
     }
 
-    /// True if the log of a run was deleted, and nothing was stored since.
+    /// Returns true if the log of a run was deleted, and no records were stored since.
     pub async fn is_log_deleted(&self, run: RunId) -> Result<bool> {
         let deleted: Option<i64> =
             sqlx::query_scalar("SELECT 1 FROM runs WHERE id = $1 AND records = 0 AND log_epoch > 0")
@@ -1045,8 +1050,8 @@ impl Alerts {
         Ok(deleted.is_some())
     }
 
-    /// Returns the rows of each component of a run: those that it received or, if it reads them itself, passed on. Empty if
-    /// the run has no component metrics.
+    /// Returns the rows of each component of a run: the rows that the component received or, if the component is a
+    /// source, passed on. Empty if the run has no component metrics.
     pub async fn component_rows(&self, run: RunId) -> Result<Vec<(String, u64)>> {
         let reading = format!("{COMPONENT_ROWS} r.id = $1 {BY_COMPONENT}");
         let rows: Vec<(String, i64)> =
@@ -1054,7 +1059,8 @@ impl Alerts {
         Ok(rows.into_iter().map(|(component, rows)| (component, rows.saturating_as::<u64>())).collect())
     }
 
-    /// The same of at most `limit` successful runs of a task that were triggered before then and have component metrics.
+    /// Like [`component_rows`](Self::component_rows), for at most `limit` successful runs of a task that were triggered
+    /// before a time and have component metrics.
     pub async fn component_rows_before(
         &self,
         task: TaskId,
@@ -1076,7 +1082,7 @@ impl Alerts {
         Ok(rows.into_iter().map(|(component, rows)| (component, rows.saturating_as::<u64>())).collect())
     }
 
-    /// Returns at most `limit` tasks behind another one, by ID, and when the last run of each was triggered.
+    /// Returns at most `limit` tasks after another one, by ID, and when the last run of each was triggered.
     pub async fn last_runs(&self, after: Option<TaskId>, limit: u64) -> Result<Vec<(TaskId, Option<Timestamp>)>> {
         let rows: Vec<(String, Option<i64>)> = sqlx::query_as(
             "SELECT t.id, (SELECT MAX(r.triggered_at) FROM runs r WHERE r.task_id = t.id) FROM tasks t
@@ -1104,8 +1110,9 @@ impl Alerts {
         ids.iter().map(|id| id.parse().map_err(|_| Error::corrupt("the id of a task does not decode"))).collect()
     }
 
-    /// Returns at most `limit` runs of upstreams, behind another one, whose last attempt received a different number of
-    /// records than the upstream counts, or whose log the upstream lost in the last days before all of it was received.
+    /// Returns at most `limit` runs of upstreams, after another one, whose last attempt received a different number of
+    /// records than the upstream counts, or whose log the upstream lost in the last days before it was received
+    /// completely.
     pub async fn incomplete_runs(&self, after: Option<&IncompleteRun>, limit: u64) -> Result<Vec<IncompleteRun>> {
         let (upstream, run_id) = after.map_or(("", ""), |run| (&*run.upstream, &*run.run_id));
         Ok(sqlx::query_as(
@@ -1125,8 +1132,7 @@ impl Alerts {
         .await?)
     }
 
-    /// Returns what is pending at each sink, without sinks that have nothing pending or only runs that have yet to
-    /// settle.
+    /// Returns the pending deliveries of each sink, without sinks that have none or only runs that have yet to settle.
     pub async fn sink_lags(&self) -> Result<Vec<SinkLag>> {
         let rows: Vec<(String, i64, i64, Option<String>)> = sqlx::query_as(AssertSqlSafe(format!(
             "SELECT sink, COUNT(*), MIN({DUE_SINCE}), MAX(problem) FROM deliveries
@@ -1147,7 +1153,8 @@ impl Alerts {
             .collect()
     }
 
-    /// Returns since when a rule has found a sink behind; from now on, if it had not.
+    /// Returns the time since which a rule has found a sink behind; records the current time if the sink was not behind
+    /// before.
     pub async fn sink_behind_since(&self, rule: &str, sink: &str) -> Result<Timestamp> {
         sqlx::query(
             "INSERT INTO sinks_behind (rule, sink, since) VALUES ($1, $2, $3) ON CONFLICT (rule, sink) DO NOTHING",
@@ -1165,7 +1172,7 @@ impl Alerts {
         instant(since)
     }
 
-    /// True if a rule has found a sink behind that has not caught up.
+    /// Returns true if a rule has found a sink behind, and the sink has not caught up.
     pub async fn is_sink_behind(&self, rule: &str, sink: &str) -> Result<bool> {
         let rows: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM sinks_behind WHERE rule = $1 AND sink = $2")
             .bind(rule)
@@ -1175,7 +1182,7 @@ impl Alerts {
         Ok(rows > 0)
     }
 
-    /// Returns how the collection of the log of a run has ended; `None` as long as the log is to be fetched.
+    /// Returns the outcome of the collection of a run's log; `None` while the log is still to be fetched.
     pub async fn log_end(&self, upstream: &str, run: &str) -> Result<Option<LogEnd>> {
         let found: Option<(String, Option<String>)> =
             sqlx::query_as("SELECT state, problem FROM collected_runs WHERE upstream = $1 AND run_id = $2")
@@ -1205,7 +1212,7 @@ impl Alerts {
     }
 }
 
-/// Runs, and the key behind which the next page begins, if there are as many as were asked for.
+/// Returns runs, and the key after which the next page begins if the page is full.
 fn page_of(rows: Vec<RunRow>, limit: u64, time: fn(&Run) -> Option<Timestamp>) -> Result<RunPage> {
     let runs = rows.into_iter().map(RunRow::into_run).collect::<Result<Vec<_>>>()?;
     let last = runs.last().filter(|_| runs.len() as u64 >= limit);
@@ -1249,14 +1256,14 @@ fn claiming_others(
     claiming
 }
 
-/// Nothing of a rule is opened or ended at the same time by another node: of two parts of a subject that end at the same
-/// time, one is the last.
+/// Locks a rule, so that no other node opens or ends its conditions concurrently: if two parts of a subject end at the
+/// same time, exactly one of them is the last.
 async fn lock_rule(transaction: &mut Connection, rule: &str) -> Result<()> {
     sqlx::query("UPDATE alert_rules SET since = since WHERE rule = $1").bind(rule).execute(transaction).await?;
     Ok(())
 }
 
-/// True if the subject of an alert is open and was over several times within the last hour.
+/// Returns true if the subject of an alert is open and ended several times within the last hour.
 async fn is_repeated(transaction: &mut Connection, alert: &NewAlert, now: i64) -> Result<bool> {
     if alert.state.is_none() {
         return Ok(false);
@@ -1279,7 +1286,7 @@ async fn is_repeated(transaction: &mut Connection, alert: &NewAlert, now: i64) -
     Ok(ends.saturating_as::<u64>() >= limits::ALERT_REPEATS_MAX)
 }
 
-/// Queues the end of a subject for a destination, if that was told of it.
+/// Queues the end of a subject for a destination, if the subject was reported to that destination.
 async fn queue_end(
     transaction: &mut Connection,
     state: &AlertState,
