@@ -120,8 +120,9 @@ fn filters_after_unwrap_can_compare_the_label_itself() {
 /// The counter of `took`, which falls from 30 to 20 ms and from 1 s to 40 ms, as if it had begun again.
 #[test]
 fn the_rate_of_a_counter_ignores_that_it_begins_again() {
-    let rate =
-        |selector: &str, range: &str| format!("rate_counter({selector} | logfmt took | unwrap duration(took) [{range}])");
+    let rate = |selector: &str, range: &str| {
+        format!("rate_counter({selector} | logfmt took | unwrap duration(took) [{range}])")
+    };
     // In the first 4 s, from 10 ms after 1 s to 30 ms after 2 s. It can have begun 0.5 s before.
     check(&format!("sum({})", rate(r#"{app="a"}"#, "4s")), &["{} 0.0075 0 0.015"]);
     let error = evaluate(r#"rate_counter({app="a"}[4s])"#).unwrap_err();

@@ -238,7 +238,10 @@ mod tests {
             assert_eq!(found.replace('-', "").len(), digits);
         }
         assert_eq!(prefix("7b-2b").as_deref(), Some("7b2b"));
-        assert_eq!(["7b2", "", "7b2g", "----", format!("{plain}0").as_str()].map(prefix), [None, None, None, None, None]);
+        assert_eq!(
+            ["7b2", "", "7b2g", "----", format!("{plain}0").as_str()].map(prefix),
+            [None, None, None, None, None]
+        );
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Records at the limits of what they may be come out as they went in, whichever way they are read.
 
+use proptest::prelude::*;
 use runlog_model::{FileFormat, Record, RecordOrder, TimeRange, Timestamp};
 use runlog_store::logs::LiveQuery;
+use runlog_store::query::SearchQuery;
 
-use super::common::{Archive, backends, page_records, record, search_for};
+use super::common::{Archive, backends, page_records, record, runtime, search_for};
 
 type Here = Archive<backends::sqlite_and_folder>;
 
@@ -42,6 +44,47 @@ async fn seal(archive: &Here) {
     archive.finish_run(archive.run_id).await;
     archive.clock.advance_ms(31_000);
     assert_eq!(archive.store.maintenance().seal().await.unwrap().runs, 1);
+}
+
+/// A number of JSON that readers keep.
+fn number() -> impl Strategy<Value = String> {
+    "-?(0|[1-9][0-9]{0,7})(\\.[0-9]{1,6})?([eE][+-]?[0-9]{1,2})?"
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// Numbers such as `0.1000` and `1e5` were written as `0.1` and `100000.0`.
+    #[test]
+    fn numbers_come_out_with_the_digits_that_they_were_sent_with(
+        numbers in prop::collection::vec((number(), number()), 1..8)
+    ) {
+        let lines: Vec<String> = numbers
+            .iter()
+            .enumerate()
+            .map(|(time, (one, other))| {
+                format!(r#"{{"logTimestamp":{time},"logMessage":"m","a":{one},"b":{{"c":[{other},{one}],"d":"x"}}}}"#)
+            })
+            .collect();
+        runtime().block_on(async {
+            let archive = Here::new().await;
+            let records: Vec<Record> = lines.iter().map(|line| read(line)).collect();
+            archive.push("one", &records).await;
+            assert_eq!(lines_of(&archive).await, lines);
+            let page = page_of(&archive, FileFormat::Json).await;
+            assert_eq!(page, format!("[\n{}\n]\n", lines.join(",\n")));
+            seal(&archive).await;
+            assert_eq!(lines_of(&archive).await, lines);
+            let search = SearchQuery { all_fields: true, ..search_for("m") };
+            let found = archive.store.query().search(search).await.unwrap();
+            let extra = found.items[0].fields.extra.as_deref().unwrap();
+            assert!(lines[lines.len() - 1].ends_with(&extra[1..]), "{extra}");
+            let copy = Here::empty().await;
+            archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
+            assert_eq!(written(&copy.records_of(archive.run_id).await), lines);
+            assert!(archive.push("one", &records).await.repeated);
+        });
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,4 +158,74 @@ async fn a_log_without_records_is_read_sealed_and_deleted_like_others() {
     assert_eq!(archive.store.maintenance().delete_log(archive.run_id).await.unwrap().records, 0);
     assert_eq!(archive.push("one", &[record(1, "later")]).await.stored, 1);
     assert_eq!(archive.records().await, [record(1, "later")]);
+}
+
+/// Each batch is an object until the log is sealed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_a_thousand_batches_is_whole_before_and_after_sealing() {
+    let archive = Here::new().await;
+    // Every third batch is of one and the same time.
+    let time = |number: i64| if number % 3 == 0 { 5 } else { number };
+    for number in 0..1_000 {
+        archive.push(&format!("b{number}"), &[record(time(number), &number.to_string())]).await;
+    }
+    let mut expected: Vec<Record> = (0..1_000).map(|number| record(time(number), &number.to_string())).collect();
+    expected.sort_by_key(|record| record.time);
+    assert!(archive.records().await == expected);
+    seal(&archive).await;
+    // Batches that overlap are merged in several passes.
+    while archive.store.maintenance().seal().await.unwrap().runs > 0 {}
+    assert!(archive.records().await == expected);
+    archive.clock.advance_ms(7 * 3_600_000);
+    archive.store.maintenance().sweep().await.unwrap();
+    assert_eq!(archive.objects(), 0, "the objects of the batches were removed");
+    assert!(archive.records().await == expected);
+}
+
+/// Whatever of it comes first, nothing is lost, doubled or left.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verification_that_repairs_and_a_copy_beside_sealing_and_deletion_change_nothing() {
+    let archive = Here::new().await;
+    let copy = Here::empty().await;
+    let mut runs = vec![archive.run_id];
+    for _ in 0..5 {
+        runs.push(archive.start_another_run().await);
+    }
+    for round in 0..4_u8 {
+        for run in &runs {
+            let records: Vec<Record> = (0..50).map(|number| record(number, &format!("{run} {round}"))).collect();
+            super::common::push(&archive.store, *run, round, &records).await.unwrap();
+            archive.finish_run(*run).await;
+        }
+        archive.clock.advance_ms(31_000);
+        let maintenance = archive.store.maintenance();
+        let deleted = runs.remove(0);
+        let (sealed, verified, copied, removed) = tokio::join!(
+            maintenance.seal(),
+            maintenance.verify(true, |_| ()),
+            maintenance.copy_to(copy.store.maintenance(), |_| ()),
+            maintenance.delete_log(deleted),
+        );
+        sealed.unwrap();
+        copied.unwrap();
+        assert_eq!(verified.unwrap().problem_texts, Vec::<String>::new());
+        assert_eq!(removed.unwrap().records, 50 * u64::from(round + 1));
+        // The same ID, as a run that is sent again.
+        assert_eq!(archive.records_of(deleted).await, []);
+        super::common::push(&archive.store, deleted, 0, &[record(1, "again")]).await.unwrap();
+        assert_eq!(archive.records_of(deleted).await, [record(1, "again")]);
+        for run in &runs {
+            assert_eq!(archive.records_of(*run).await.len(), 50 * (usize::from(round) + 1));
+        }
+    }
+    archive.clock.advance_ms(31_000);
+    archive.store.maintenance().seal().await.unwrap();
+    archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
+    for store in [&archive.store, &copy.store] {
+        let verified = store.maintenance().verify(false, |_| ()).await.unwrap();
+        assert_eq!(verified.problem_texts, Vec::<String>::new());
+        for run in &runs {
+            assert_eq!(super::common::records_on(store, *run).await.len(), 200);
+        }
+    }
 }
