@@ -10,6 +10,7 @@ use datafusion::common::SchemaError;
 use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
 use datafusion::error::DataFusionError;
 use runlog_model::causes;
+pub(crate) use sqlstate::SEVERAL_ROWS;
 
 /// A query that has no result.
 #[derive(Debug, Clone)]
@@ -37,9 +38,6 @@ pub enum SqlErrorKind {
     /// The engine failed: report it to the developers.
     Internal,
 }
-
-/// The message for a scalar subquery that returns several rows.
-pub(crate) const SEVERAL_ROWS: &str = "more than one row returned by a subquery used as an expression";
 
 /// Maximum number of runs in a suggested condition that excludes them.
 const RUNS_LEFT_OUT_MAX: usize = 5;

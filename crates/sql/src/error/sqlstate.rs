@@ -4,7 +4,8 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::common::{Column, SchemaError};
 use datafusion::error::DataFusionError;
 
-use super::SEVERAL_ROWS;
+/// The message for a scalar subquery that returns several rows.
+pub(crate) const SEVERAL_ROWS: &str = "more than one row returned by a subquery used as an expression";
 
 /// The message and the code of an error.
 pub(super) struct Reason {

@@ -6,7 +6,9 @@ use datafusion::sql::sqlparser::ast::{
     FunctionArgumentClause, FunctionArguments, ObjectName, OrderByExpr, TimezoneInfo, UnaryOperator, Value, WindowType,
 };
 
-use crate::postgres::expressions::{CopyBudget, binary, call, cast, constant, null, number, take_expr, text};
+use crate::postgres::expressions::{
+    CopyBudget, arguments, binary, call, cast, constant, null, number, take_expr, text,
+};
 use crate::postgres::parameters::array_elements;
 use crate::postgres::{formats, json};
 
@@ -261,21 +263,6 @@ fn name_interval_parts(function: &mut Function) {
 /// `substring(text FROM 'expression')`: the first group of the match, or the whole match.
 pub(super) fn matched(value: Expr, pattern: Expr) -> Expr {
     call("array_element", vec![call("regexp_match", vec![value, pattern]), number("1")])
-}
-
-/// Returns the arguments of a call; none if one of them is not an expression.
-pub(super) fn arguments(function: &mut Function) -> Option<Vec<&mut Expr>> {
-    match &mut function.args {
-        FunctionArguments::List(list) => list
-            .args
-            .iter_mut()
-            .map(|arg| match arg {
-                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
-                _ => None,
-            })
-            .collect(),
-        _ => Some(Vec::new()),
-    }
 }
 
 fn joined(parts: Vec<Expr>) -> Expr {

@@ -1,11 +1,12 @@
 //! Builds parts of parsed statements.
 
 use std::fmt::{self, Display, Write};
+use std::ops::ControlFlow;
 
 use datafusion::error::Result;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, ObjectName, SelectItem, SetExpr, Value,
+    FunctionArguments, Ident, ObjectName, SelectItem, SetExpr, Value, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -40,6 +41,37 @@ pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
         over: None,
         within_group: Vec::new(),
     })
+}
+
+/// Returns the arguments of a call; none if one of them is not an expression.
+pub(super) fn arguments(function: &mut Function) -> Option<Vec<&mut Expr>> {
+    match &mut function.args {
+        FunctionArguments::List(list) => list
+            .args
+            .iter_mut()
+            .map(|arg| match arg {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+                _ => None,
+            })
+            .collect(),
+        _ => Some(Vec::new()),
+    }
+}
+
+/// Whether an argument of a function in `FROM` has columns of other tables.
+pub(super) fn reads_columns(arg: &FunctionArg) -> bool {
+    struct ColumnFinder;
+    impl Visitor for ColumnFinder {
+        type Break = ();
+
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            match expr {
+                Expr::Identifier(_) | Expr::CompoundIdentifier(_) => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    arg.visit(&mut ColumnFinder).is_break()
 }
 
 /// `(left op right)`.

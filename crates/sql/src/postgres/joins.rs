@@ -8,8 +8,8 @@ use datafusion::sql::sqlparser::ast::{
     VisitMut, VisitorMut,
 };
 
+use crate::postgres::expressions::reads_columns;
 use crate::postgres::names::folded;
-use crate::postgres::rewrite::reads_columns;
 
 /// Changes the joins of a query whose common columns have the values of the right table: the engine takes them from the
 /// left one, where they may be NULL. Fails for joins that cannot be expressed in another way.

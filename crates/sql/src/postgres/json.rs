@@ -9,8 +9,7 @@ use datafusion::sql::sqlparser::ast::{
     SelectItem, SetExpr, TableFactor, VisitMut, VisitorMut,
 };
 
-use crate::postgres::calls::arguments;
-use crate::postgres::expressions::{binary, call, cast, take_expr, text};
+use crate::postgres::expressions::{arguments, binary, call, cast, take_expr, text};
 use crate::postgres::joins::name_of;
 use crate::postgres::names::folded;
 

@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use crate::postgres::expressions::{
-    CopyBudget, binary, call, cast, constant, no_arguments, null, number, parsed_expr, take_expr, text,
+    CopyBudget, binary, call, cast, constant, no_arguments, null, number, parsed_expr, reads_columns, take_expr, text,
 };
 use crate::postgres::{calls, formats, full_joins, joins, json, names, schemas};
 
@@ -552,22 +552,6 @@ fn as_table(relation: &mut TableFactor) {
             index_hints: Vec::new(),
         },
     };
-}
-
-/// Whether an argument of a function in `FROM` has columns of other tables.
-pub(super) fn reads_columns(arg: &FunctionArg) -> bool {
-    struct ColumnFinder;
-    impl Visitor for ColumnFinder {
-        type Break = ();
-
-        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-            match expr {
-                Expr::Identifier(_) | Expr::CompoundIdentifier(_) => ControlFlow::Break(()),
-                _ => ControlFlow::Continue(()),
-            }
-        }
-    }
-    arg.visit(&mut ColumnFinder).is_break()
 }
 
 /// Converts a pattern of `LIKE` with another escape character to the backslash, the only one that the engine supports.

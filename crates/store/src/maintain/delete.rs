@@ -20,10 +20,12 @@ use crate::catalog::transaction::WriteTransaction;
 use crate::error::{Error, Result};
 use crate::lake::changes;
 use crate::maintain::maintenance::Maintenance;
-use crate::maintain::retention::ENDED;
 use crate::tables::problems;
 use crate::tables::runs::no_such_run;
 use crate::{failpoint, limits};
+
+/// The expression for the start of the retention period of a run, in days.
+pub(crate) const ENDED: &str = "COALESCE(finished_at, last_record_stored_at, triggered_at)";
 
 /// The result of a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -14,7 +14,7 @@ use crate::catalog::audit_context::AuditContext;
 use crate::catalog::sql::storable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
-use crate::maintain::delete::{DeletedLog, LogSnapshot};
+use crate::maintain::delete::{DeletedLog, ENDED, LogSnapshot};
 use crate::maintain::maintenance::Maintenance;
 use crate::tables::runs::no_such_run;
 
@@ -108,9 +108,6 @@ struct CountRow {
     oldest: Option<i64>,
     newest: Option<i64>,
 }
-
-/// The expression for the start of the retention period of a run, in days.
-pub(crate) const ENDED: &str = "COALESCE(finished_at, last_record_stored_at, triggered_at)";
 
 #[derive(FromRow)]
 struct RetentionRow {
