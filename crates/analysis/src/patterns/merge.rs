@@ -9,9 +9,9 @@
 //! values. Among the others, in rounds until nothing changes:
 //!
 //! 1. **One word differs.** If enough shapes are equal except for one word, that word varies. How many are enough
-//! depends on the word and on what remains of the line ([`Line::variants_needed`]): the names of classes, hosts and
-//! files, codes, and the words of a long line vary more often than those of a short one, and words for an action or its
-//! outcome, such as `FAILED`, the least. A shape that matches another with a value at that position joins it.
+//!    depends on the word and on what remains of the line ([`Line::variants_needed`]): the names of classes, hosts and
+//!    files, codes, and the words of a long line vary more often than those of a short one, and words for an action or
+//!    its outcome, such as `FAILED`, the least. A shape that matches another with a value at that position joins it.
 //! 2. **Several words differ at once.** A word that occurs at its position in fewer than [`VARIANTS_MIN`] comparable
 //!    shapes is rare. If that many shapes are equal except for their rare words, the first word is not rare, and at least
 //!    half of the words remain, the rare words vary.
