@@ -217,7 +217,7 @@ impl Parser<'_> {
         if ranged.unwrap.is_some() && matches!(op, RangeOp::Count | RangeOp::Bytes | RangeOp::BytesRate) {
             return Err(self.error_at(start, format!("invalid aggregation {word} with unwrap")));
         }
-        if grouping.is_some() && !(needs_unwrap && !matches!(op, RangeOp::Sum | RangeOp::RateCounter)) {
+        if grouping.is_some() && (!needs_unwrap || matches!(op, RangeOp::Sum | RangeOp::RateCounter)) {
             return Err(self.error_at(grouping_start, format!("grouping not allowed for {word} aggregation")));
         }
         self.check_selective(&ranged.log)?;
