@@ -370,9 +370,9 @@ async fn workspaces_are_listed_with_the_numbers_of_their_tasks_and_runs() {
         assert_eq!(order(&format!("?order={by}")).await, [first.clone(), second.clone()], "{by}");
         assert_eq!(order(&format!("?order={by}&reversed=true")).await, [second.clone(), first.clone()], "{by}");
     }
-    assert_eq!(order("?name=OTHER").await, [second.clone()]);
+    assert_eq!(order("?name=OTHER").await, std::slice::from_ref(&second));
     assert!(order(&format!("?environmentId={}", other.environment.id)).await.contains(&second));
-    assert_eq!(order("?limit=1&order=runs&offset=1").await, [second.clone()]);
+    assert_eq!(order("?limit=1&order=runs&offset=1").await, std::slice::from_ref(&second));
 
     // Runs that are older than the period are not counted; the last one is still named.
     stage.clock.advance_ms(25 * 3_600_000);
