@@ -255,9 +255,6 @@ pub struct ServiceAccountBody {
     pub last_used_date: Option<Timestamp>,
 }
 
-/// The body that gives rights: `POST` and `PUT` of `…/permissions`.
-pub type RightsBody = Vec<Right>;
-
 /// Rights in a workspace: `GET` of `…/permissions`. Source: `Permission` of the vendor's file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -267,7 +264,7 @@ pub struct PermissionBody {
     /// The user or the service account.
     pub user_id: String,
     /// The rights.
-    pub permissions: RightsBody,
+    pub permissions: Vec<Right>,
 }
 
 /// The result of one item of a batch of permissions. Source: `PermissionResult` of the vendor's file.

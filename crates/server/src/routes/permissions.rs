@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use runlog_model::WorkspaceId;
 use runlog_model::wire::ErrorBody;
-use runlog_model::wire::admin::{PermissionBody, PermissionDeleteResult, PermissionId, PermissionResult, RightsBody};
+use runlog_model::wire::admin::{PermissionBody, PermissionDeleteResult, PermissionId, PermissionResult};
 use runlog_model::workspaces::{Right, Rights};
 use runlog_store::accounts::{Caller, CallerKind, Grant, GrantFilter};
 use serde::Serialize;
@@ -62,7 +62,7 @@ impl<S: Sync> FromRequestParts<S> for RightsChange {
 impl Argument for RightsChange {}
 
 type Ids = Path<(String, String)>;
-type Body = JsonBody<RightsBody>;
+type Body = JsonBody<Vec<Right>>;
 
 async fn show(app: &App, caller: Authenticated, holder: Holder) -> ApiResult<Json<PermissionBody>> {
     let workspace = rights::workspace(app.store(), &caller.0, &holder.workspace, &[Right::Manage]).await?;

@@ -13,7 +13,7 @@ use crate::http::error::{ApiError, ApiResult};
     get,
     path = "/loki/api/v1/rules",
     tag = "loki",
-    responses((status = 200, description = "An empty object in YAML", body = String, content_type = "application/yaml"))
+    responses((status = 200, description = "An empty object in YAML", body = Value, content_type = "application/yaml"))
 )]
 pub(in crate::routes) async fn rules() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/yaml")], "{}\n")
@@ -24,7 +24,7 @@ pub(in crate::routes) async fn rules() -> impl IntoResponse {
     get,
     path = "/api/prom/rules",
     tag = "loki",
-    responses((status = 200, description = "An empty object in YAML", body = String, content_type = "application/yaml"))
+    responses((status = 200, description = "An empty object in YAML", body = Value, content_type = "application/yaml"))
 )]
 pub(in crate::routes) async fn rules_of_grafana() -> impl IntoResponse {
     rules().await
