@@ -139,7 +139,7 @@ fn outliers_in_time_are_reported_separately() {
     let report: Value = service.json(&["report", BAD, "--json"]);
     assert_eq!(report["outliers"].as_array().unwrap().len(), 2, "{report}");
     assert!(report["gaps"][0]["durationMs"].as_i64().unwrap() <= 2_000, "{report}");
-    assert!(report["timeline"]["stretchMs"].as_i64().unwrap() <= 1_000, "{report}");
+    assert!(report["timeline"]["bucketMs"].as_i64().unwrap() <= 1_000, "{report}");
 }
 
 /// Parses a page as XML, which is stricter than HTML; void elements are removed first.

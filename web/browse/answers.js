@@ -104,7 +104,7 @@ export const report = (runId, other, first) => ({
 /** @type {(runId: string) => Schema['Reason'][]} */
 const reasons = (runId) => [
   { kind: 'failing', runId, runsInARow: 9, since: iso(86_400_000), error: 'Task 1 in stage 38.0 failed 1 times; aborting job' },
-  { kind: 'slow', runId, durationMs: 6_780_000, usualMs: 28_000, goesOn: false },
+  { kind: 'slow', runId, durationMs: 6_780_000, usualMs: 28_000, isRunning: false },
   { kind: 'newErrors', errorGroups: 1, title: 'could not write row <number>', runId },
 ]
 
@@ -127,13 +127,13 @@ export const taskReport = (taskId, runId) => ({
 
 /** @type {(taskId: string, runId: string) => Schema['WorkspaceReport']} */
 export const workspaceReport = (taskId, runId) => ({
-  ...looked, tasksFine: 0, newErrorGroups: [], looks: [{ taskId, taskName: 'nightly orders', reasons: reasons(runId), runs: [] }],
+  ...looked, tasksFine: 0, newErrorGroups: [], tasksToCheck: [{ taskId, taskName: 'nightly orders', reasons: reasons(runId), runs: [] }],
 })
 
 /** @type {(taskId: string, runId: string) => Schema['WorkspaceReport']} */
 export const lateReport = (taskId, runId) => ({
   ...looked, tasksFine: 0, newErrorGroups: [],
-  looks: [
+  tasksToCheck: [
     {
       taskId, taskName: 'nightly orders', reasons: [{ kind: 'late', last: iso(93_600_000), usualMs: 3_600_000 }],
       runs: [{ runId, status: 'execution_successful', triggeredAt: iso(93_600_000), durationMs: 60_000, records: 1_096, errors: 0, warnings: 6 }],
@@ -142,7 +142,7 @@ export const lateReport = (taskId, runId) => ({
 })
 
 /** @type {Schema['WorkspaceReport']} */
-export const fineReport = { ...looked, tasksFine: 4, newErrorGroups: [], looks: [] }
+export const fineReport = { ...looked, tasksFine: 4, newErrorGroups: [], tasksToCheck: [] }
 
 export const sql = [
   { day: '2026-11-21T00:00:00', runs: 12, failed: 1 },

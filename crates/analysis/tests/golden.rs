@@ -235,7 +235,7 @@ fn summary_of(records: &[Record]) -> RunSummary {
 fn outline(summary: &RunSummary) -> String {
     let mut text = format!("{} records, {:?}\n", summary.records, summary.severities.as_array());
     let timeline = &summary.timeline;
-    writeln!(text, "timeline of {} stretches of {} ms", timeline.stretches.len(), timeline.stretch_ms).unwrap();
+    writeln!(text, "timeline of {} buckets of {} ms", timeline.buckets.len(), timeline.bucket_ms).unwrap();
     let failure = summary.failure.as_ref().unwrap();
     for event in &failure.warnings_before {
         writeln!(text, "before {} {}", event.time, event.message).unwrap();

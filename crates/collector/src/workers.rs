@@ -24,12 +24,12 @@ const IDLE_MAX: Duration = Duration::from_secs(30);
 pub(crate) struct Pool {
     wake: Notify,
     /// Held by the worker that polls.
-    looking: Semaphore,
+    poll: Semaphore,
 }
 
 impl Pool {
     pub(crate) fn new() -> Self {
-        Self { wake: Notify::new(), looking: Semaphore::new(1) }
+        Self { wake: Notify::new(), poll: Semaphore::new(1) }
     }
 
     /// Makes an idle worker poll immediately.
@@ -68,9 +68,9 @@ impl Pool {
     }
 
     async fn idle(&self, wait: &dyn Wait, stop: &CancellationToken) {
-        let looking = self.looking.try_acquire();
+        let permit = self.poll.try_acquire();
         // The worker that polls may be delayed while it takes something, and not wake another one.
-        let time = if looking.is_ok() { IDLE } else { IDLE_MAX };
+        let time = if permit.is_ok() { IDLE } else { IDLE_MAX };
         tokio::select! {
             () = wait.sleep(time) => {}
             () = self.wake.notified() => {}

@@ -129,7 +129,7 @@ pub struct SqlEngine {
     base: Arc<SessionState>,
     /// The memory of functions while they create values.
     function_memory: Arc<dyn MemoryPool>,
-    questions: Arc<Semaphore>,
+    query_permits: Arc<Semaphore>,
     /// Permits for parsing long statements of clients of PostgreSQL, separate from the permits of running queries.
     parsing: Arc<Semaphore>,
     /// Permit for queries retried in low-memory mode: one at a time, so that it gets most of the memory.
@@ -203,7 +203,7 @@ impl SqlEngine {
             .with_table_function_list(SessionStateDefaults::default_table_functions())
             .with_analyzer_rule(Arc::new(AfterTypeCoercion))
             .build();
-        let questions = Arc::new(Semaphore::new(settings.queries_max));
+        let query_permits = Arc::new(Semaphore::new(settings.queries_max));
         let processors = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
         let parsing = Arc::new(Semaphore::new((processors / 2).max(1)));
         let function_memory = Arc::new(GreedyMemoryPool::new(settings.memory_bytes / 2));
@@ -215,7 +215,7 @@ impl SqlEngine {
             clock,
             base: Arc::new(base),
             function_memory,
-            questions,
+            query_permits,
             parsing,
             frugal,
             relations,
@@ -323,7 +323,7 @@ impl SqlEngine {
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, SqlError> {
-        let waiting = Arc::clone(&self.questions).acquire_owned();
+        let waiting = Arc::clone(&self.query_permits).acquire_owned();
         match tokio::time::timeout(Duration::from_millis(WAIT_MS), waiting).await {
             Ok(Ok(permit)) => Ok(permit),
             _ => {

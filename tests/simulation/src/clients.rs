@@ -1016,8 +1016,8 @@ impl Clients {
                 let edge_ms = from_ms + days * DAY_MS + [-1, 0, 1, 60_000][self.below(4)];
                 self.sleep_until(edge_ms).await;
             }
-            let goes_on = locked(&self.0.ledger).runs[run].finish_sent_ms.is_none();
-            match self.chance(if goes_on { 800 } else { 200 }) {
+            let is_running = locked(&self.0.ledger).runs[run].finish_sent_ms.is_none();
+            match self.chance(if is_running { 800 } else { 200 }) {
                 true => _ = futures::join!(self.apply_retention(days, index), self.push_new(run)),
                 false => self.apply_retention(days, index).await,
             }

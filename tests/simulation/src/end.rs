@@ -82,10 +82,10 @@ impl Clients {
         if self.0.shared.profile.skew_ms > runlog_store::limits::FINISHED_RUNS_LOOKBACK_MS {
             // Runs that ended before the searched period, by a clock that was behind, are found by a new search of all
             // runs.
-            let looking = self.call(self.some_node(), "look for runs anew", false, |store| async move {
+            let search = self.call(self.some_node(), "look for runs anew", false, |store| async move {
                 store.deliveries().rescan_finished_runs(SINK).await
             });
-            if let Answer::Of(Err(error)) = looking.await.0 {
+            if let Answer::Of(Err(error)) = search.await.0 {
                 self.expect_usual("a look for runs", &error);
             }
         }

@@ -189,10 +189,10 @@ impl Clients {
         for (sink, profile) in self.0.shared.profile.sinks.iter().enumerate() {
             let host = profile.host();
             if self.0.shared.profile.skew_ms > runlog_store::limits::FINISHED_RUNS_LOOKBACK_MS {
-                let looking = self.call(self.some_node(), "look for runs anew", false, move |store| async move {
+                let search = self.call(self.some_node(), "look for runs anew", false, move |store| async move {
                     store.deliveries().rescan_finished_runs(host).await
                 });
-                if let Answer::Of(Err(error)) = looking.await.0 {
+                if let Answer::Of(Err(error)) = search.await.0 {
                     self.expect_usual("a look for runs", &error);
                 }
             }

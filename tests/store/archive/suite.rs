@@ -573,8 +573,8 @@ async fn the_runs_of_a_window_are_those_that_overlap_it_newest_first() {
     for (start, end) in (-10..400).step_by(10).flat_map(|from| [(from, from + 30), (from, 1_000)]) {
         let (start, end) = (minute(start), minute(end));
         let overlaps = |run: &&Run| {
-            let goes_on = run.final_since.is_none() || run.finished_at.is_some_and(|at| at >= start);
-            run.triggered_at <= end && (run.triggered_at >= start || goes_on)
+            let is_running = run.final_since.is_none() || run.finished_at.is_some_and(|at| at >= start);
+            run.triggered_at <= end && (run.triggered_at >= start || is_running)
         };
         let expected: Vec<RunId> = all.iter().filter(overlaps).map(|run| run.id).collect();
         let overlapping = TimeRange { start: Some(start), end: Some(end) };

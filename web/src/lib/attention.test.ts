@@ -12,13 +12,13 @@ const line = (taskId: string, recent: TaskLine['recent']): TaskLine => ({
   taskId, name: `task ${taskId}`, workspaceId: 'a', workspaceName: 'w a', environmentName: 'production', tags: [], runs: 5, failed: 1, going: 0, recent,
 })
 
-const entry = (taskId: string, reasons: Reason[]): WorkspaceReport['looks'][number] => ({
+const entry = (taskId: string, reasons: Reason[]): WorkspaceReport['tasksToCheck'][number] => ({
   taskId, taskName: `task ${taskId}`, reasons,
   runs: [{ runId: 'r9', status: 'execution_successful', triggeredAt: '2026-11-20T00:00:00.000Z', durationMs: 60_000, records: 1, errors: 0, warnings: 0 }],
 })
 
-const report = (...entries: WorkspaceReport['looks']): WorkspaceReport => ({
-  workspaceId: 'a', workspaceName: 'w a', since: '', until: '', outcomes: [], looks: entries, tasksFine: 0, newErrorGroups: [], isCut: false,
+const report = (...entries: WorkspaceReport['tasksToCheck']): WorkspaceReport => ({
+  workspaceId: 'a', workspaceName: 'w a', since: '', until: '', outcomes: [], tasksToCheck: entries, tasksFine: 0, newErrorGroups: [], isCut: false,
 })
 
 describe('tasks that need attention', () => {

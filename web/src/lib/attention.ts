@@ -28,7 +28,7 @@ export const RUNS_SHOWN = 15
 
 /** The reports of workspaces, and which are missing. */
 export interface WorkspaceReports {
-  found: { workspace: Workspace; task: WorkspaceReport['looks'][number] }[]
+  found: { workspace: Workspace; task: WorkspaceReport['tasksToCheck'][number] }[]
   /** Workspaces whose reports could not be loaded. */
   failed: number
   /** Why one of them could not be loaded; that the service cannot be reached comes before other reasons. */
@@ -56,7 +56,7 @@ export async function loadReports(workspaces: Workspace[], ask: (id: string) => 
   const reports: WorkspaceReports = { found: [], failed: 0, problem: undefined }
   answers.forEach((answer, index) => {
     const workspace = workspaces[index]
-    if (answer.status === 'fulfilled' && workspace) reports.found.push(...answer.value.looks.map((task) => ({ workspace, task })))
+    if (answer.status === 'fulfilled' && workspace) reports.found.push(...answer.value.tasksToCheck.map((task) => ({ workspace, task })))
     if (answer.status === 'rejected') {
       reports.failed += 1
       const problem = problemOf(answer.reason)

@@ -18,7 +18,7 @@ export function reasonText(reason: Reason, isCauseShown = false): string {
     case 'failing':
       return reason.runsInARow > 1 ? `failed ${reason.runsInARow} times in a row` : 'its last run failed'
     case 'slow':
-      return `${reason.goesOn ? 'has been running for' : 'took'} ${span(reason.durationMs)}, usually ${span(reason.usualMs)}`
+      return `${reason.isRunning ? 'has been running for' : 'took'} ${span(reason.durationMs)}, usually ${span(reason.usualMs)}`
     case 'late':
       return `last ran ${ago(reason.last)}, usually every ${span(reason.usualMs)}`
     case 'flaky':

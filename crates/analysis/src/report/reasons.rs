@@ -62,7 +62,8 @@ pub enum Reason {
         /// The usual duration of successful runs: the median. Unit: milliseconds.
         usual_ms: i64,
         /// True if it is still running.
-        goes_on: bool,
+        #[serde(alias = "goesOn")]
+        is_running: bool,
     },
     /// The task did not start when it was expected to.
     #[serde(rename_all = "camelCase")]
@@ -190,8 +191,8 @@ fn failing(runs: &[RecentRun]) -> Option<Reason> {
 
 fn slow(runs: &[RecentRun], now: Timestamp) -> Option<Reason> {
     let latest = runs.first()?;
-    let goes_on = !latest.status.is_final();
-    let duration_ms = match goes_on {
+    let is_running = !latest.status.is_final();
+    let duration_ms = match is_running {
         true => now.millis_since(latest.started_at?),
         false => duration_of(latest).filter(|_| is_good(latest.status))?,
     };
@@ -200,7 +201,7 @@ fn slow(runs: &[RecentRun], now: Timestamp) -> Option<Reason> {
         run_id: latest.run_id,
         duration_ms,
         usual_ms: usual.median_ms,
-        goes_on,
+        is_running,
     })
 }
 

@@ -46,7 +46,9 @@ pub struct WorkspaceReport {
     /// Number of recent runs by status, most frequent first.
     pub outcomes: Vec<Outcome>,
     /// Tasks that need attention, worst first.
-    pub looks: Vec<TaskAttention>,
+    // A service of an earlier version has another name for it.
+    #[serde(alias = "looks")]
+    pub tasks_to_check: Vec<TaskAttention>,
     /// Number of tasks with runs that do not need attention.
     pub tasks_fine: u64,
     /// Kinds of errors that are new for their task, newest first.
@@ -111,7 +113,7 @@ pub async fn workspace_report(
     let new = sources.summaries.new_error_groups(workspace.id, since, NEW_ERROR_GROUPS_READ_MAX, 0).await?;
     let is_cut = runs.len() as u64 >= RUNS_MAX || new.len() as u64 >= NEW_ERROR_GROUPS_READ_MAX;
     let mut late = late_tasks(sources.summaries, workspace.id, &runs, now).await?;
-    let (mut looks, mut tasks_fine) = (Vec::new(), 0);
+    let (mut tasks_to_check, mut tasks_fine) = (Vec::new(), 0);
     for runs in runs.chunk_by(|one, other| one.task_id == other.task_id) {
         let task_id = runs[0].task_id;
         let mut reasons = reasons_of(runs, now);
@@ -119,7 +121,7 @@ pub async fn workspace_report(
         reasons.extend(new_errors_of(task_id, &new));
         match reasons.is_empty() {
             true => tasks_fine += 1,
-            false => looks.push(TaskAttention {
+            false => tasks_to_check.push(TaskAttention {
                 task_id,
                 task_name: name(&task_id),
                 reasons,
@@ -127,9 +129,9 @@ pub async fn workspace_report(
             }),
         }
     }
-    name_causes(sources.problems, workspace.id, looks.iter_mut().flat_map(|look| &mut look.reasons)).await?;
-    looks
-        .sort_by_cached_key(|look| (std::cmp::Reverse(weight(look)), look.task_name.clone(), look.task_id.to_string()));
+    name_causes(sources.problems, workspace.id, tasks_to_check.iter_mut().flat_map(|task| &mut task.reasons)).await?;
+    tasks_to_check
+        .sort_by_cached_key(|task| (std::cmp::Reverse(weight(task)), task.task_name.clone(), task.task_id.to_string()));
     let listed = new.into_iter().take(NEW_ERROR_GROUPS_MAX);
     let new_error_groups = listed.map(|it| NewErrorGroup::of(name(&it.task_id), it)).collect();
     Ok(WorkspaceReport {
@@ -138,7 +140,7 @@ pub async fn workspace_report(
         since,
         until: now,
         outcomes: outcomes_since(sources.runs, workspace.id, since).await?,
-        looks,
+        tasks_to_check,
         tasks_fine,
         new_error_groups,
         is_cut,
@@ -180,7 +182,7 @@ fn new_errors_of(task: TaskId, new: &[ErrorGroup]) -> Option<Reason> {
 }
 
 /// Returns the urgency of a task.
-fn weight(look: &TaskAttention) -> u64 {
+fn weight(task: &TaskAttention) -> u64 {
     let of = |reason: &Reason| match reason {
         Reason::Failing { .. } => 100,
         Reason::NewErrors { .. } => 40,
@@ -188,7 +190,7 @@ fn weight(look: &TaskAttention) -> u64 {
         Reason::Slow { .. } => 20,
         Reason::Flaky { .. } => 10,
     };
-    look.reasons.iter().map(of).sum()
+    task.reasons.iter().map(of).sum()
 }
 
 impl NewErrorGroup {

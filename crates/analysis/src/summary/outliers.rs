@@ -108,15 +108,15 @@ mod tests {
         times.iter().for_each(|ms| over_time.add(&Record::at(Timestamp::clamped(*ms)), Severity::Info));
         let (timeline, gaps, outliers) = over_time.finish();
         let outliers = outliers.iter().map(|it| (it.first.as_millis(), it.last.as_millis(), it.records)).collect();
-        (timeline.stretches.len(), gaps.iter().map(|gap| gap.duration_ms).collect(), outliers)
+        (timeline.buckets.len(), gaps.iter().map(|gap| gap.duration_ms).collect(), outliers)
     }
 
     #[test]
     fn outliers_of_1970_and_2300_are_separated() {
         let far = 10_413_792_000_000;
-        let (stretches, gaps, outliers) = told(&[0, 5, NOW, NOW + 10_000, NOW + 60_000, far]);
+        let (buckets, gaps, outliers) = told(&[0, 5, NOW, NOW + 10_000, NOW + 60_000, far]);
         assert_eq!(outliers, [(0, 5, 2), (far, far, 1)]);
-        assert_eq!((stretches, gaps), (3, vec![50_000, 10_000]), "as if they were not there");
+        assert_eq!((buckets, gaps), (3, vec![50_000, 10_000]), "as if they were not there");
     }
 
     #[test]

@@ -33,13 +33,16 @@ const LENGTHS_MS: [i64; 19] = [
 ];
 
 /// Records by severity in equal intervals of time; intervals without records are omitted.
+// The aliases are the names in summaries of earlier versions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Timeline {
     /// Length of an interval. Unit: milliseconds.
-    pub stretch_ms: i64,
+    #[serde(alias = "stretchMs")]
+    pub bucket_ms: i64,
     /// The intervals with records, earliest first; at most 240.
-    pub stretches: Vec<TimelineBucket>,
+    #[serde(alias = "stretches")]
+    pub buckets: Vec<TimelineBucket>,
 }
 
 /// One interval of a timeline.
@@ -57,7 +60,7 @@ pub struct TimelineBucket {
 #[derive(Debug, Default)]
 pub(crate) struct TimelineBuilder {
     length: usize,
-    stretches: BTreeMap<i64, SeverityCounts>,
+    buckets: BTreeMap<i64, SeverityCounts>,
     /// The interval of the last record, and the counts not yet added to it: most records are in order.
     latest: Option<(i64, SeverityCounts)>,
 }
@@ -69,7 +72,7 @@ impl TimelineBuilder {
             Some((latest, counts)) if *latest == place => counts.add(severity),
             _ => {
                 self.settle_latest();
-                self.stretches.entry(place).or_default();
+                self.buckets.entry(place).or_default();
                 while self.is_too_long() {
                     self.lengthen();
                 }
@@ -82,16 +85,15 @@ impl TimelineBuilder {
 
     fn settle_latest(&mut self) {
         if let Some((place, counts)) = self.latest.take() {
-            self.stretches.entry(place).or_default().add_all(&counts);
+            self.buckets.entry(place).or_default().add_all(&counts);
         }
     }
 
     pub(crate) fn finish(mut self) -> Timeline {
         self.settle_latest();
-        let stretch_ms = LENGTHS_MS[self.length];
-        let stretch =
-            |(place, severities)| TimelineBucket { start: Timestamp::clamped(place * stretch_ms), severities };
-        Timeline { stretch_ms, stretches: self.stretches.into_iter().map(stretch).collect() }
+        let bucket_ms = LENGTHS_MS[self.length];
+        let bucket = |(place, severities)| TimelineBucket { start: Timestamp::clamped(place * bucket_ms), severities };
+        Timeline { bucket_ms, buckets: self.buckets.into_iter().map(bucket).collect() }
     }
 
     fn place_of(&self, epoch_ms: i64) -> i64 {
@@ -99,7 +101,7 @@ impl TimelineBuilder {
     }
 
     fn is_too_long(&self) -> bool {
-        let ends = self.stretches.first_key_value().zip(self.stretches.last_key_value());
+        let ends = self.buckets.first_key_value().zip(self.buckets.last_key_value());
         let places = ends.map_or(0, |((first, _), (last, _))| last - first + 1);
         places > BUCKETS_MAX as i64 && self.length + 1 < LENGTHS_MS.len()
     }
@@ -107,8 +109,8 @@ impl TimelineBuilder {
     fn lengthen(&mut self) {
         let times = LENGTHS_MS[self.length + 1] / LENGTHS_MS[self.length];
         self.length += 1;
-        for (place, severities) in std::mem::take(&mut self.stretches) {
-            self.stretches.entry(place.div_euclid(times)).or_default().add_all(&severities);
+        for (place, severities) in std::mem::take(&mut self.buckets) {
+            self.buckets.entry(place.div_euclid(times)).or_default().add_all(&severities);
         }
     }
 }
@@ -133,16 +135,16 @@ mod tests {
     #[test]
     fn a_longer_run_has_longer_buckets() {
         let minute = timeline_of((0..60_000).step_by(10));
-        assert_eq!((minute.stretch_ms, minute.stretches.len()), (500, 120));
+        assert_eq!((minute.bucket_ms, minute.buckets.len()), (500, 120));
         let day = timeline_of((0..86_400_000).step_by(10_000));
-        assert_eq!((day.stretch_ms, day.stretches.len()), (600_000, 144));
-        assert_eq!(day.stretches.iter().map(|stretch| stretch.severities.total()).sum::<u64>(), 8_640);
+        assert_eq!((day.bucket_ms, day.buckets.len()), (600_000, 144));
+        assert_eq!(day.buckets.iter().map(|bucket| bucket.severities.total()).sum::<u64>(), 8_640);
     }
 
     #[test]
     fn the_ends_of_time_fit() {
         let ends = timeline_of([Timestamp::MIN.as_millis(), 0, Timestamp::MAX.as_millis()]);
-        assert_eq!(ends.stretches.len(), 3);
+        assert_eq!(ends.buckets.len(), 3);
     }
 
     proptest::proptest! {

@@ -26,25 +26,25 @@ const LAYERS: [(&[Severity], &str, &str); 5] = [
 
 /// Volume and severity over time, one stacked bar per interval.
 pub(super) fn timeline(timeline: &Timeline) -> Markup {
-    let Some((first, last)) = timeline.stretches.first().zip(timeline.stretches.last()) else { return html!() };
-    let span_ms = (last.start.millis_since(first.start) + timeline.stretch_ms) as f64;
-    let most = timeline.stretches.iter().map(|it| it.severities.total()).max().unwrap_or_default().max(1);
-    let width = (timeline.stretch_ms as f64 / span_ms * WIDTH).max(1.0);
-    let name = format!("records over time, at most {} in {}", count(most), duration(timeline.stretch_ms));
-    let end = last.start.plus_millis(timeline.stretch_ms);
+    let Some((first, last)) = timeline.buckets.first().zip(timeline.buckets.last()) else { return html!() };
+    let span_ms = (last.start.millis_since(first.start) + timeline.bucket_ms) as f64;
+    let most = timeline.buckets.iter().map(|it| it.severities.total()).max().unwrap_or_default().max(1);
+    let width = (timeline.bucket_ms as f64 / span_ms * WIDTH).max(1.0);
+    let name = format!("records over time, at most {} in {}", count(most), duration(timeline.bucket_ms));
+    let end = last.start.plus_millis(timeline.bucket_ms);
     let bars = html! {
-        @for stretch in &timeline.stretches {
-            @let x = stretch.start.millis_since(first.start) as f64 / span_ms * WIDTH;
-            (stacked_bar(stretch, x, (width - 0.5).max(0.8), most))
+        @for bucket in &timeline.buckets {
+            @let x = bucket.start.millis_since(first.start) as f64 / span_ms * WIDTH;
+            (stacked_bar(bucket, x, (width - 0.5).max(0.8), most))
         }
     };
     plot(&name, &bars, &shown_seconds(first.start), &shown_seconds(end))
 }
 
-fn stacked_bar(stretch: &TimelineBucket, x: f64, width: f64, most: u64) -> Markup {
+fn stacked_bar(bucket: &TimelineBucket, x: f64, width: f64, most: u64) -> Markup {
     let (mut top, mut bar, mut words) = (HEIGHT, Vec::new(), Vec::new());
     for (severities, class, name) in LAYERS {
-        let records: u64 = severities.iter().map(|severity| stretch.severities.of(*severity)).sum();
+        let records: u64 = severities.iter().map(|severity| bucket.severities.of(*severity)).sum();
         if records == 0 {
             continue;
         }
@@ -54,7 +54,7 @@ fn stacked_bar(stretch: &TimelineBucket, x: f64, width: f64, most: u64) -> Marku
         bar.push(rectangle(x, top, width, height, class));
         words.push(format!("{} {name}", count(records)));
     }
-    titled(&format!("{}: {}", shown_seconds(stretch.start), words.join(", ")), &bar)
+    titled(&format!("{}: {}", shown_seconds(bucket.start), words.join(", ")), &bar)
 }
 
 /// Plots one bar per value.

@@ -105,14 +105,13 @@ fn shown_mark(mark: &Mark) -> String {
 }
 
 fn lines_of_timeline(timeline: &Timeline) -> Vec<String> {
-    let Some((first, last)) = timeline.stretches.first().zip(timeline.stretches.last()) else { return Vec::new() };
-    let span_ms = last.start.millis_since(first.start) + timeline.stretch_ms;
-    let mut columns = vec![SeverityCounts::default(); columns_of(span_ms, timeline.stretch_ms)];
+    let Some((first, last)) = timeline.buckets.first().zip(timeline.buckets.last()) else { return Vec::new() };
+    let span_ms = last.start.millis_since(first.start) + timeline.bucket_ms;
+    let mut columns = vec![SeverityCounts::default(); columns_of(span_ms, timeline.bucket_ms)];
     let width = columns.len() as i64;
-    for stretch in &timeline.stretches {
-        let place =
-            (stretch.start.millis_since(first.start) as i128 * i128::from(width) / i128::from(span_ms)) as usize;
-        columns[place.min(width as usize - 1)].add_all(&stretch.severities);
+    for bucket in &timeline.buckets {
+        let place = (bucket.start.millis_since(first.start) as i128 * i128::from(width) / i128::from(span_ms)) as usize;
+        columns[place.min(width as usize - 1)].add_all(&bucket.severities);
     }
     let of = |severities: &[Severity]| -> Vec<u64> {
         columns.iter().map(|counts| severities.iter().map(|severity| counts.of(*severity)).sum()).collect()
@@ -131,8 +130,8 @@ fn lines_of_timeline(timeline: &Timeline) -> Vec<String> {
     lines
 }
 
-fn columns_of(span_ms: i64, stretch_ms: i64) -> usize {
-    ((span_ms / stretch_ms).max(1) as usize).min(PLOT_WIDTH)
+fn columns_of(span_ms: i64, bucket_ms: i64) -> usize {
+    ((span_ms / bucket_ms).max(1) as usize).min(PLOT_WIDTH)
 }
 
 fn row(name: &str, values: &[u64], tone: Tone) -> String {

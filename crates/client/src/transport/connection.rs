@@ -46,8 +46,8 @@ type RetryListener = dyn Fn(&Error, Duration) + Send + Sync;
 
 /// Reports that a request is retried, once for each client.
 struct RetryNotice {
-    tell: Box<RetryListener>,
-    is_told: AtomicBool,
+    report: Box<RetryListener>,
+    is_reported: AtomicBool,
 }
 
 /// The least difference between two clocks that counts: `Date` has whole seconds, and a response takes some time. Unit:
@@ -110,10 +110,10 @@ impl Connection {
         self.requires_first_connection.store(true, Ordering::Relaxed);
     }
 
-    /// Calls `tell` once, when a request has been retried for some seconds. A second call has no effect.
-    pub(super) fn on_retry(&self, tell: Box<RetryListener>) {
+    /// Calls `report` once, when a request has been retried for some seconds. A second call has no effect.
+    pub(super) fn on_retry(&self, report: Box<RetryListener>) {
         // A notice that is set already stays.
-        let _ = self.retry_notice.set(RetryNotice { tell, is_told: AtomicBool::new(false) });
+        let _ = self.retry_notice.set(RetryNotice { report, is_reported: AtomicBool::new(false) });
     }
 
     /// True if a failed request is not sent again.
@@ -128,9 +128,9 @@ impl Connection {
         let delay = retry::delay(headers, tries.retries, self.clock.now(), self.random.as_ref());
         debug!(%error, delay_ms = delay.as_millis() as u64, "retrying after a pause");
         if let Some(notice) = self.retry_notice.get().filter(|_| tries.waited + delay >= QUIET_RETRIES)
-            && !notice.is_told.swap(true, Ordering::Relaxed)
+            && !notice.is_reported.swap(true, Ordering::Relaxed)
         {
-            (notice.tell)(error, tries.time_left());
+            (notice.report)(error, tries.time_left());
         }
         self.wait.sleep(delay).await;
         tries.retries += 1;

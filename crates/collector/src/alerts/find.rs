@@ -629,9 +629,9 @@ impl Finder<'_> {
             return Ok(());
         }
         for reason in reasons_of(&runs, self.now) {
-            if let Reason::Slow { duration_ms, usual_ms, goes_on, .. } = reason {
+            if let Reason::Slow { duration_ms, usual_ms, is_running, .. } = reason {
                 let (word, took, usual) =
-                    (if goes_on { "has been running for" } else { "took" }, seconds(duration_ms), seconds(usual_ms));
+                    (if is_running { "has been running for" } else { "took" }, seconds(duration_ms), seconds(usual_ms));
                 let text = format!("{} {word} {took}; it usually takes {usual}", task.name);
                 let (key, at) = (format!("run slow {}", run.id), self.end_of(run));
                 let about = AlertSubject::Slow { task: task.id, at: run.triggered_at };

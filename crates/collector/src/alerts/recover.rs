@@ -133,12 +133,12 @@ impl<'a> RecoveryCheck<'a> {
                 })
             }
             AlertSubject::Sink { name } => {
-                let goes_on = alerts.is_sink_behind(&self.rule.name, name).await?;
-                (!goes_on).then_some(Resolution::Because("it has caught up"))
+                let persists = alerts.is_sink_behind(&self.rule.name, name).await?;
+                (!persists).then_some(Resolution::Because("it has caught up"))
             }
             AlertSubject::Engine { name } => {
-                let goes_on = waits_for_engine(self.archive, self.rule, name, self.now).await?;
-                (!goes_on).then_some(Resolution::Because("no run waits for it any longer"))
+                let persists = waits_for_engine(self.archive, self.rule, name, self.now).await?;
+                (!persists).then_some(Resolution::Because("no run waits for it any longer"))
             }
             AlertSubject::NoEngine { run, .. } => alerts.run_started_after(*run).await?.map(Resolution::Run),
             AlertSubject::PlanFailed { plan, at } => {

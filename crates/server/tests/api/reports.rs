@@ -68,7 +68,7 @@ async fn a_report_says_what_failed_first_why_and_what_is_new() {
         (&report["against"]["counts"]["new"], &report["against"]["counts"]["unchanged"]),
         (&json!(3), &json!(1))
     );
-    assert_eq!(report["timeline"]["stretchMs"], 500);
+    assert_eq!(report["timeline"]["bucketMs"], 500);
 
     let patterns = stage.get(&format!("/runlog/v1/runs/{RUN}/patterns")).await.json();
     assert_eq!(patterns["patterns"]["patterns"].as_array().unwrap().len(), 4);
@@ -139,9 +139,9 @@ async fn reports_of_tasks_and_workspaces_name_what_needs_attention() {
     assert_eq!(groups.len(), 0, "the logs are of 1970, before the days that are looked at");
 
     let report = stage.get(&format!("/runlog/v1/workspaces/{workspace}/report")).await.json();
-    assert_eq!((report["looks"].as_array().unwrap().len(), &report["tasksFine"]), (1, &json!(0)));
-    assert_eq!(report["looks"][0]["taskName"], "nightly");
-    assert_eq!(report["looks"][0]["reasons"][0]["error"], cause);
+    assert_eq!((report["tasksToCheck"].as_array().unwrap().len(), &report["tasksFine"]), (1, &json!(0)));
+    assert_eq!(report["tasksToCheck"][0]["taskName"], "nightly");
+    assert_eq!(report["tasksToCheck"][0]["reasons"][0]["error"], cause);
     let nobody = stage.user("nobody", &[]).await;
     let path = format!("/runlog/v1/workspaces/{workspace}/report");
     let refused = stage.send(Method::GET, &path, Ask::with(&[]).by(&nobody)).await;
@@ -159,10 +159,10 @@ async fn a_report_of_a_workspace_names_the_tasks_that_are_late() {
     }
     let path = format!("/runlog/v1/workspaces/{}/report", stage.workspace);
     let report = stage.get(&path).await.json();
-    assert_eq!((&report["looks"], &report["tasksFine"]), (&json!([]), &json!(1)), "it may start at any moment");
+    assert_eq!((&report["tasksToCheck"], &report["tasksFine"]), (&json!([]), &json!(1)), "it may start at any moment");
     stage.clock.advance_ms(DAY_MS / 2);
     let report = stage.get(&path).await.json();
-    let reasons = &report["looks"][0]["reasons"];
+    let reasons = &report["tasksToCheck"][0]["reasons"];
     assert_eq!((&reasons[0]["kind"], &reasons[0]["usualMs"]), (&json!("late"), &json!(DAY_MS)), "{report}");
 }
 
@@ -180,7 +180,7 @@ async fn a_report_of_a_workspace_counts_every_run_of_its_time_however_many_a_tas
     let report = stage.get(&format!("/runlog/v1/workspaces/{}/report", stage.workspace)).await.json();
     let counted = json!([{"status": "execution_failed", "runs": 40}, {"status": "execution_successful", "runs": 30}]);
     assert_eq!(report["outcomes"], counted, "the failures of this morning are told, the one of the day before is not");
-    assert_eq!((&report["looks"], &report["tasksFine"]), (&json!([]), &json!(1)), "its last runs were good");
+    assert_eq!((&report["tasksToCheck"], &report["tasksFine"]), (&json!([]), &json!(1)), "its last runs were good");
 }
 
 #[tokio::test(flavor = "multi_thread")]

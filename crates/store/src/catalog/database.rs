@@ -65,8 +65,8 @@ impl Catalog {
         for_reading.set_query(Some("mode=ro"));
         // The lock prevents two processes that open a new file at the same time from creating the same tables.
         let alone = locked(path.clone()).await;
-        let looking = path.clone();
-        let lost_frames = tokio::task::spawn_blocking(move || count_lost_frames(&looking)).await?;
+        let query = path.clone();
+        let lost_frames = tokio::task::spawn_blocking(move || count_lost_frames(&query)).await?;
         // SQLite creates its other files, such as the write-ahead log, with the same permissions.
         open_private_file(&path).map_err(|error| opening(error.into()))?;
         // SQLite allows one writer at a time: a second connection would only find the file busy.

@@ -108,11 +108,10 @@ impl Ingest {
     pub(crate) async fn stored_before(&self, named: &[(RunId, String)]) -> Result<HashMap<(RunId, String), BatchRow>> {
         let mut stored = HashMap::new();
         for some in named.chunks(limits::GROUP_BATCHES_MAX) {
-            let Some(looking) = select_batches(some.iter().map(|(run_id, id)| (*run_id, id.as_str()))) else {
+            let Some(query) = select_batches(some.iter().map(|(run_id, id)| (*run_id, id.as_str()))) else {
                 break;
             };
-            let rows: Vec<StoredBatchRow> =
-                looking.build_query_as().fetch_all(self.core.catalog().read_quick()).await?;
+            let rows: Vec<StoredBatchRow> = query.build_query_as().fetch_all(self.core.catalog().read_quick()).await?;
             stored.extend(read_stored_batches(rows)?);
         }
         Ok(stored)
@@ -481,22 +480,22 @@ async fn stored_batches(
 ) -> Result<HashMap<(RunId, String), BatchRow>> {
     let named =
         additions.iter().flat_map(|(run_id, addition)| addition.batches.iter().map(|batch| (*run_id, &*batch.id)));
-    let Some(looking) = select_batches(named) else { return Ok(HashMap::new()) };
-    read_stored_batches(looking.build_query_as().fetch_all(connection).await?)
+    let Some(query) = select_batches(named) else { return Ok(HashMap::new()) };
+    read_stored_batches(query.build_query_as().fetch_all(connection).await?)
 }
 
 /// Selects batches by run and id; `None` without batches.
 fn select_batches<'b>(named: impl Iterator<Item = (RunId, &'b str)>) -> Option<Sql> {
-    let mut looking =
+    let mut query =
         Sql::new("SELECT run_id, batch_id, digest, records FROM batches WHERE (run_id, batch_id) IN (VALUES ");
     let mut count = 0;
     for (run_id, batch_id) in named {
-        looking.push(if count == 0 { "(" } else { ", (" });
-        looking.push_bind(run_id.to_string()).push_next(batch_id.to_owned()).push(")");
+        query.push(if count == 0 { "(" } else { ", (" });
+        query.push_bind(run_id.to_string()).push_next(batch_id.to_owned()).push(")");
         count += 1;
     }
-    looking.push(")");
-    (count > 0).then_some(looking)
+    query.push(")");
+    (count > 0).then_some(query)
 }
 
 fn read_stored_batches(rows: Vec<StoredBatchRow>) -> Result<HashMap<(RunId, String), BatchRow>> {

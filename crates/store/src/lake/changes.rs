@@ -58,10 +58,10 @@ pub(crate) async fn note_changed(
     let ids: Vec<String> = segment_ids.into_iter().map(|id| id.as_ref().to_owned()).collect();
     let mut groups: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
     for some in ids.chunks(limits::GROUP_BATCHES_MAX) {
-        let mut looking =
+        let mut query =
             Sql::new("SELECT DISTINCT workspace_id, file_group FROM segments WHERE file_group IS NOT NULL AND id IN (");
-        looking.push_list(some.iter().cloned()).push(")");
-        let found: Vec<(String, i64)> = looking.build_query_as().fetch_all(&mut *connection).await?;
+        query.push_list(some.iter().cloned()).push(")");
+        let found: Vec<(String, i64)> = query.build_query_as().fetch_all(&mut *connection).await?;
         for (workspace_id, group) in found {
             groups.entry(workspace_id).or_default().insert(group);
         }

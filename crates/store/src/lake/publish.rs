@@ -96,10 +96,10 @@ impl Lake {
     }
 
     async fn row(&self, workspace_id: &str) -> Result<Option<TableRow>> {
-        let looking =
+        let query =
             "SELECT version, published, sequence, snapshot_at, location, metadata_key, metadata, manifest_list_key
                        FROM lake_tables WHERE workspace_id = $1";
-        Ok(sqlx::query_as(looking).bind(workspace_id).fetch_optional(self.core.catalog().read()).await?)
+        Ok(sqlx::query_as(query).bind(workspace_id).fetch_optional(self.core.catalog().read()).await?)
     }
 
     async fn publish(&self, workspace_id: &str, folder: &str) -> Result<LakeTable> {

@@ -47,11 +47,11 @@ impl Lake {
     /// Returns the workspace whose tables contain an object, or contained it until recently, for queries in progress.
     async fn workspace_of(&self, key: &str) -> Result<Option<String>> {
         let since = self.core.now().as_millis() - limits::REPLACED_RETENTION_MS;
-        let mut looking = Sql::new("SELECT workspace_id FROM segments WHERE file_group IS NOT NULL AND object_key = ");
-        looking.push_bind(key.to_owned()).push(" AND (replaced_at IS NULL OR replaced_at > ").push_bind(since);
-        looking.push(") UNION ALL SELECT workspace_id FROM lake_objects WHERE object_key = ").push_bind(key.to_owned());
-        looking.push(" AND (replaced_at IS NULL OR replaced_at > ").push_bind(since).push(")");
-        let found: Option<String> = looking.build_query_scalar().fetch_optional(self.core.catalog().read()).await?;
+        let mut query = Sql::new("SELECT workspace_id FROM segments WHERE file_group IS NOT NULL AND object_key = ");
+        query.push_bind(key.to_owned()).push(" AND (replaced_at IS NULL OR replaced_at > ").push_bind(since);
+        query.push(") UNION ALL SELECT workspace_id FROM lake_objects WHERE object_key = ").push_bind(key.to_owned());
+        query.push(" AND (replaced_at IS NULL OR replaced_at > ").push_bind(since).push(")");
+        let found: Option<String> = query.build_query_scalar().fetch_optional(self.core.catalog().read()).await?;
         Ok(found)
     }
 }

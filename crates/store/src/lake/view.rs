@@ -94,9 +94,9 @@ impl Lake {
     }
 
     async fn view_row(&self, workspace_id: WorkspaceId, kind: LakeTableKind) -> Result<Option<ViewRow>> {
-        let looking = "SELECT sequence, snapshot_at, read_at, read_ms, schema_id, location, metadata_key, metadata,
+        let query = "SELECT sequence, snapshot_at, read_at, read_ms, schema_id, location, metadata_key, metadata,
                               manifest_list_key, files FROM lake_views WHERE workspace_id = $1 AND name = $2";
-        let found = sqlx::query_as(looking).bind(workspace_id.to_string()).bind(kind.name());
+        let found = sqlx::query_as(query).bind(workspace_id.to_string()).bind(kind.name());
         Ok(found.fetch_optional(self.core.catalog().read()).await?)
     }
 
@@ -162,9 +162,9 @@ impl Lake {
         if keys.is_empty() {
             return Ok(());
         }
-        let mut looking = Sql::new("SELECT object_key FROM lake_objects WHERE object_key IN (");
-        looking.push_list(keys.iter().cloned()).push(")");
-        let named: Vec<String> = looking.build_query_scalar().fetch_all(self.core.catalog().write()).await?;
+        let mut query = Sql::new("SELECT object_key FROM lake_objects WHERE object_key IN (");
+        query.push_list(keys.iter().cloned()).push(")");
+        let named: Vec<String> = query.build_query_scalar().fetch_all(self.core.catalog().write()).await?;
         let unnamed: Vec<Path> = keys.into_iter().filter(|key| !named.contains(key)).map(Path::from).collect();
         self.core.intents().remove_uncommitted(&unnamed).await;
         Ok(())

@@ -76,9 +76,9 @@ impl Logs {
 
     /// Returns the key of an object with records of a run that was found damaged or missing.
     pub async fn damaged_object(&self, run_id: RunId) -> Result<Option<String>> {
-        let looking = "SELECT g.object_key FROM slices s JOIN segments g ON g.id = s.segment_id
+        let query = "SELECT g.object_key FROM slices s JOIN segments g ON g.id = s.segment_id
              WHERE s.run_id = $1 AND g.damaged_at IS NOT NULL ORDER BY g.object_key LIMIT 1";
-        Ok(sqlx::query_scalar(looking).bind(run_id.to_string()).fetch_optional(self.core.catalog().read()).await?)
+        Ok(sqlx::query_scalar(query).bind(run_id.to_string()).fetch_optional(self.core.catalog().read()).await?)
     }
 
     async fn some_records(
@@ -165,7 +165,7 @@ impl RecordReader {
         let Some(row_run) = self.merge.next().await? else { return Ok((so_far, false)) };
         let count = row_run.len();
         let records = row_run.read().await?;
-        let looking = move || {
+        let query = move || {
             let mut record = Record::at(Timestamp::MIN);
             for (time, body) in records.iter() {
                 body.read_into(time, &mut record)?;
@@ -173,6 +173,6 @@ impl RecordReader {
             }
             Ok((so_far, true))
         };
-        self.cpu.run_for(count, looking).await
+        self.cpu.run_for(count, query).await
     }
 }

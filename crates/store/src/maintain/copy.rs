@@ -673,8 +673,8 @@ impl Maintenance {
         let row = |maintenance: &Self| {
             let (maintenance, id) = (maintenance.clone(), id.clone());
             async move {
-                let looking = sqlx::query("SELECT * FROM segments WHERE id = $1").bind(id);
-                looking.fetch_optional(maintenance.core.catalog().read()).await
+                let query = sqlx::query("SELECT * FROM segments WHERE id = $1").bind(id);
+                query.fetch_optional(maintenance.core.catalog().read()).await
             }
         };
         if row(target).await?.is_some() {

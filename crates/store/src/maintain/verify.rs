@@ -635,19 +635,19 @@ impl Maintenance {
         }
         let keys = || objects.iter().map(|object| object.location.to_string());
         let intents = if planted::is("sweep-without-age") { "deletions" } else { "intents" };
-        let mut looking = Sql::new("SELECT object_key FROM segments WHERE object_key IN (");
+        let mut query = Sql::new("SELECT object_key FROM segments WHERE object_key IN (");
         for table in ["page_files", "lake_objects", "deletions"] {
-            looking.push_list(keys()).push(format!(") UNION ALL SELECT object_key FROM {table} WHERE object_key IN ("));
+            query.push_list(keys()).push(format!(") UNION ALL SELECT object_key FROM {table} WHERE object_key IN ("));
         }
-        looking.push_list(keys()).push(")");
+        query.push_list(keys()).push(")");
         let held: Vec<String> = keys().filter(|key| !abandoned.contains_key(key)).collect();
         if !held.is_empty() {
-            looking
+            query
                 .push(format!(" UNION ALL SELECT object_key FROM {intents} WHERE object_key IN ("))
                 .push_list(held)
                 .push(")");
         }
-        let named: Vec<String> = looking.build_query_scalar().fetch_all(self.core.catalog().read()).await?;
+        let named: Vec<String> = query.build_query_scalar().fetch_all(self.core.catalog().read()).await?;
         let named: HashSet<String> = named.into_iter().collect();
         objects.retain(|object| !named.contains(object.location.as_ref()));
         Ok(objects)

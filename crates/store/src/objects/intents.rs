@@ -163,9 +163,9 @@ impl Intents {
     /// Returns the abandoned ones of these objects according to their intents.
     pub(crate) async fn abandoned(&self, keys: impl Iterator<Item = String>) -> Result<HashMap<String, Abandoned>> {
         let before = self.clock.now().await?.as_millis() - limits::INTENT_ABANDONED_MS;
-        let mut looking = Sql::new("SELECT object_key, renewed_at FROM intents WHERE renewed_at < ");
-        looking.push_bind(before).push(" AND object_key IN (").push_list(keys).push(")");
-        let intents: Vec<(String, i64)> = looking.build_query_as().fetch_all(self.catalog.read()).await?;
+        let mut query = Sql::new("SELECT object_key, renewed_at FROM intents WHERE renewed_at < ");
+        query.push_bind(before).push(" AND object_key IN (").push_list(keys).push(")");
+        let intents: Vec<(String, i64)> = query.build_query_as().fetch_all(self.catalog.read()).await?;
         let kind = |renewed_at| if renewed_at == SUSPECTED { Abandoned::Suspected } else { Abandoned::Old };
         Ok(intents.into_iter().map(|(key, renewed_at)| (key, kind(renewed_at))).collect())
     }

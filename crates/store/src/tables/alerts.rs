@@ -882,8 +882,8 @@ impl Alerts {
     /// Returns a page of the runs that became final since a time, in the order in which they became final in the
     /// archive.
     pub async fn runs_ended_since(&self, since: Timestamp, after: Option<RunKey>, limit: u64) -> Result<RunPage> {
-        let looking = "SELECT * FROM runs WHERE final_since >= $1 AND (final_since, id) > ($2, $3) ORDER BY final_since, id LIMIT $4";
-        self.page_of_runs(looking, since, after, limit, |run| run.final_since).await
+        let query = "SELECT * FROM runs WHERE final_since >= $1 AND (final_since, id) > ($2, $3) ORDER BY final_since, id LIMIT $4";
+        self.page_of_runs(query, since, after, limit, |run| run.final_since).await
     }
 
     /// Returns a page of the runs that an upstream reported as ended between two times, and whose logs have not landed.
@@ -914,11 +914,11 @@ impl Alerts {
 
     /// Returns a page of the running runs that started before a time, the longest running first.
     pub async fn running_runs(&self, began_before: Timestamp, after: Option<RunKey>, limit: u64) -> Result<RunPage> {
-        let looking = "SELECT * FROM runs WHERE final_since IS NULL AND status IN ('dispatching', 'executing')
+        let query = "SELECT * FROM runs WHERE final_since IS NULL AND status IN ('dispatching', 'executing')
                 AND started_at < $1 AND (started_at, id) > ($2, $3) AND NOT EXISTS
                     (SELECT 1 FROM collected_runs c WHERE c.run_id = runs.id AND c.state IN ('gone', 'left_out'))
              ORDER BY started_at, id LIMIT $4";
-        self.page_of_runs(looking, began_before, after, limit, |run| run.started_at).await
+        self.page_of_runs(query, began_before, after, limit, |run| run.started_at).await
     }
 
     /// Returns a page of the runs that were triggered before a time and have neither started nor ended, the longest
@@ -929,10 +929,10 @@ impl Alerts {
         after: Option<RunKey>,
         limit: u64,
     ) -> Result<RunPage> {
-        let looking = "SELECT * FROM runs WHERE final_since IS NULL AND status IN ('dispatching', 'executing')
+        let query = "SELECT * FROM runs WHERE final_since IS NULL AND status IN ('dispatching', 'executing')
                 AND started_at IS NULL AND triggered_at < $1
                 AND (triggered_at, id) > ($2, $3) ORDER BY triggered_at, id LIMIT $4";
-        self.page_of_runs(looking, triggered_before, after, limit, |run| Some(run.triggered_at)).await
+        self.page_of_runs(query, triggered_before, after, limit, |run| Some(run.triggered_at)).await
     }
 
     /// Returns true if a run was listed before it had ended, and its log was fetched while it was running.
@@ -965,25 +965,25 @@ impl Alerts {
         after: Option<RunKey>,
         limit: u64,
     ) -> Result<RunPage> {
-        let looking = "SELECT * FROM runs WHERE final_since >= $1 AND (final_since, id) > ($2, $3)
+        let query = "SELECT * FROM runs WHERE final_since >= $1 AND (final_since, id) > ($2, $3)
                 AND (rejected_rows > 0 OR status = 'execution_rejected' OR (rejected_rows IS NULL AND id IN
                     (SELECT run_id FROM component_runs WHERE rows_rejected IS NOT NULL AND rows_rejected <> '0')))
              ORDER BY final_since, id LIMIT $4";
-        self.page_of_runs(looking, since, after, limit, |run| run.final_since).await
+        self.page_of_runs(query, since, after, limit, |run| run.final_since).await
     }
 
     /// Returns at most `limit` runs selected by a statement that orders by a time and the ID, and the key after which
     /// the next page begins.
     async fn page_of_runs(
         &self,
-        looking: &'static str,
+        query: &'static str,
         bound: Timestamp,
         after: Option<RunKey>,
         limit: u64,
         time: fn(&Run) -> Option<Timestamp>,
     ) -> Result<RunPage> {
         let (after_at, after_id) = after.map_or((i64::MIN, String::new()), |(at, id)| (at.as_millis(), id.to_string()));
-        let rows: Vec<RunRow> = sqlx::query_as(looking)
+        let rows: Vec<RunRow> = sqlx::query_as(query)
             .bind(bound.as_millis())
             .bind(after_at)
             .bind(after_id)

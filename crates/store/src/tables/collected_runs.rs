@@ -303,10 +303,10 @@ impl Collection {
             for run in some {
                 due_times.push(self.core.catalog_time(run.due_at).await?.as_millis());
             }
-            let mut looking = Sql::new("SELECT run_id, state FROM collected_runs WHERE upstream = ");
-            looking.push_bind(upstream.to_owned()).push(" AND run_id IN (");
-            looking.push_list(some.iter().map(|run| run.run_id.to_string())).push(")");
-            let known: Vec<(String, String)> = looking.build_query_as().fetch_all(self.core.catalog().read()).await?;
+            let mut query = Sql::new("SELECT run_id, state FROM collected_runs WHERE upstream = ");
+            query.push_bind(upstream.to_owned()).push(" AND run_id IN (");
+            query.push_list(some.iter().map(|run| run.run_id.to_string())).push(")");
+            let known: Vec<(String, String)> = query.build_query_as().fetch_all(self.core.catalog().read()).await?;
             let state_of = |run: &UpstreamRun| {
                 let id = run.run_id.to_string();
                 known.iter().find(|(known, _)| *known == id).map(|(_, state)| state.as_str())
@@ -809,10 +809,10 @@ impl Collection {
     async fn among(&self, upstream: &str, runs: &[RunId], condition: &'static str) -> Result<HashSet<RunId>> {
         let mut found = HashSet::new();
         for some in runs.chunks(LOOKUP_BATCH) {
-            let mut looking = Sql::new(format!("SELECT run_id FROM collected_runs WHERE {condition} AND upstream = "));
-            looking.push_bind(upstream.to_owned()).push(" AND run_id IN (");
-            looking.push_list(some.iter().map(ToString::to_string)).push(")");
-            let ids: Vec<(String,)> = looking.build_query_as().fetch_all(self.core.catalog().read()).await?;
+            let mut query = Sql::new(format!("SELECT run_id FROM collected_runs WHERE {condition} AND upstream = "));
+            query.push_bind(upstream.to_owned()).push(" AND run_id IN (");
+            query.push_list(some.iter().map(ToString::to_string)).push(")");
+            let ids: Vec<(String,)> = query.build_query_as().fetch_all(self.core.catalog().read()).await?;
             found.extend(ids.iter().filter_map(|(id,)| id.parse::<RunId>().ok()));
         }
         Ok(found)

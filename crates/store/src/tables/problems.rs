@@ -212,11 +212,11 @@ impl Problems {
 
     /// Returns what a run has failed of; `None` when it did not fail, or that is not known yet.
     pub async fn of_run(&self, run_id: RunId) -> Result<Option<ProblemBody>> {
-        let looking = format!(
+        let query = format!(
             "{LISTED} AND p.id = (SELECT problem_id FROM problem_runs r JOIN runs ON runs.id = r.run_id
                 WHERE r.run_id = $1 AND r.log_epoch = runs.log_epoch)"
         );
-        let row: Option<ListRow> = sqlx::query_as(AssertSqlSafe(looking))
+        let row: Option<ListRow> = sqlx::query_as(AssertSqlSafe(query))
             .bind(run_id.to_string())
             .fetch_optional(self.core.catalog().read())
             .await?;

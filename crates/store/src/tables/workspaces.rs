@@ -445,12 +445,12 @@ async fn free_name(
     name: &str,
     inside: Option<EnvironmentId>,
 ) -> Result<String> {
-    let mut looking = Sql::new(format!("SELECT COUNT(*) FROM {table} WHERE name = "));
-    looking.push_bind(name.trim().to_owned()).push(" AND id <> ").push_bind(id.to_string());
+    let mut query = Sql::new(format!("SELECT COUNT(*) FROM {table} WHERE name = "));
+    query.push_bind(name.trim().to_owned()).push(" AND id <> ").push_bind(id.to_string());
     if let Some(environment) = inside {
-        looking.push(" AND environment_id = ").push_bind(environment.to_string());
+        query.push(" AND environment_id = ").push_bind(environment.to_string());
     }
-    let taken: i64 = looking.build_query_scalar().fetch_one(connection).await?;
+    let taken: i64 = query.build_query_scalar().fetch_one(connection).await?;
     Ok(if taken == 0 { name.trim().to_owned() } else { format!("{} ({id})", name.trim()) })
 }
 

@@ -210,7 +210,7 @@ async fn everything(client: &Client, args: &ReportArgs) -> Outcome {
     if args.form.json {
         return Ok(());
     }
-    reports.sort_by_key(|report| std::cmp::Reverse(report.looks.len()));
+    reports.sort_by_key(|report| std::cmp::Reverse(report.tasks_to_check.len()));
     show(&args.form, &Document { page: args.connect.page(""), ..document_of_workspaces(&reports) })
 }
 

@@ -54,7 +54,7 @@ pub(crate) fn document_of_run(report: &RunReport) -> Document {
     if let Some(timeline) = &report.timeline {
         document.heading("Volume and severity over time").push(Block::Timeline(timeline.clone()));
     }
-    let shown = report.timeline.as_ref().and_then(|timeline| timeline.stretches.first()).map(|stretch| stretch.start);
+    let shown = report.timeline.as_ref().and_then(|timeline| timeline.buckets.first()).map(|bucket| bucket.start);
     put_outliers(&mut document, &report.outliers, shown);
     put_gaps(&mut document, &report.gaps);
     if !report.stack_traces.is_empty() {

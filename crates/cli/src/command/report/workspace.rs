@@ -29,7 +29,7 @@ pub(super) fn document_of_workspace(report: &WorkspaceReport) -> Document {
 pub(super) fn document_of_workspaces(reports: &[WorkspaceReport]) -> Document {
     let mut document = Document::new("All workspaces");
     let (quiet, busy): (Vec<_>, Vec<_>) =
-        reports.iter().partition(|report| report.looks.is_empty() && report.outcomes.is_empty());
+        reports.iter().partition(|report| report.tasks_to_check.is_empty() && report.outcomes.is_empty());
     if reports.is_empty() {
         document.line([plain("there is no workspace that you may view")]);
     }
@@ -53,15 +53,15 @@ fn put_workspace(document: &mut Document, report: &WorkspaceReport) {
     }
     let rows = report.outcomes.iter().map(|it| vec![plain(count(it.runs)), status(it.status)]).collect();
     document.table(&["runs", "outcome"], &[0], rows);
-    let tasks = counted(report.looks.len() as u64, "task");
+    let tasks = counted(report.tasks_to_check.len() as u64, "task");
     document.heading(format!("{tasks} to check, {} fine", count(report.tasks_fine)));
-    for look in report.looks.iter().take(TASKS_SHOWN) {
-        document.line([strong(&look.task_name), faint(format!("  {}", look.task_id))]);
-        document.push(Block::Strip(strip_of(&look.runs)));
-        document.push(Block::List(look.reasons.iter().map(|it| (1, reason(it))).collect()));
+    for task in report.tasks_to_check.iter().take(TASKS_SHOWN) {
+        document.line([strong(&task.task_name), faint(format!("  {}", task.task_id))]);
+        document.push(Block::Strip(strip_of(&task.runs)));
+        document.push(Block::List(task.reasons.iter().map(|it| (1, reason(it))).collect()));
     }
-    if report.looks.len() > TASKS_SHOWN {
-        document.line([faint(format!("and {} more; --json shows them", report.looks.len() - TASKS_SHOWN))]);
+    if report.tasks_to_check.len() > TASKS_SHOWN {
+        document.line([faint(format!("and {} more; --json shows them", report.tasks_to_check.len() - TASKS_SHOWN))]);
     }
     put_new_error_groups(document, &report.new_error_groups);
 }
@@ -92,8 +92,8 @@ pub(super) fn reason(of: &Reason) -> Vec<Span> {
             because(error),
             faint(format!(" (the last one: {run_id})")),
         ],
-        Reason::Slow { run_id, duration_ms, usual_ms, goes_on } => {
-            let word = if *goes_on { "has been running for" } else { "took" };
+        Reason::Slow { run_id, duration_ms, usual_ms, is_running } => {
+            let word = if *is_running { "has been running for" } else { "took" };
             let times = number(*duration_ms as f64 / (*usual_ms).max(1) as f64);
             vec![
                 toned(Tone::Warning, format!("its last run {word} {}", duration(*duration_ms))),
