@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use chrono::DateTime;
 use futures::future::BoxFuture;
 use futures::stream;
 use http::StatusCode;
@@ -248,12 +249,13 @@ impl CloudNetwork {
             RequestFault::Refused(status) => refusal(status, locked(&self.cloud.state).numbers.chance(500)),
             _ => self.cloud.answer(&request, is_file),
         };
+        let date = http_date(schedule.now_ms());
         schedule.note(|| format!("  the cloud answers {what} with {status} {trouble:?}"));
         schedule.gate(self.node, Kind::Message, format!("{status} of {what}")).await;
         if trouble == RequestFault::AnswerLost {
             return Err(away("the connection was closed"));
         }
-        let mut response = http::Response::builder().status(status);
+        let mut response = http::Response::builder().status(status).header("date", date);
         for (name, value) in headers {
             response = response.header(name, value);
         }
@@ -806,6 +808,10 @@ fn task_id(number: usize) -> String {
 
 fn iso(ms: i64) -> String {
     Timestamp::clamped(ms).to_string()
+}
+
+fn http_date(ms: i64) -> String {
+    DateTime::from_timestamp_millis(ms).unwrap_or_default().format("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
 fn said(run: &CloudRun, now_ms: i64) -> Value {

@@ -206,9 +206,11 @@ impl ComponentWorker {
         }
     }
 
+    /// When the run ended, by the clock of this process.
     fn ended_at(&self, claimed: &ClaimedComponents) -> Option<Timestamp> {
         let run = execution_of(claimed.run.run_id().ok()?, &claimed.run.body).ok()?;
-        run.finished_at.or(run.started_at).or(run.triggered_at)
+        let ended = run.finished_at.or(run.started_at).or(run.triggered_at);
+        ended.map(|ended| self.0.context.upstream.client.in_own_time(ended))
     }
 }
 

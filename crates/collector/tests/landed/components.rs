@@ -169,8 +169,14 @@ async fn the_same_metric_twice_on_two_pages_is_kept_twice() {
 
 /// A run that has just ended, with these faults of its metrics.
 async fn fresh(faults: Vec<Fault>) -> Landing {
-    let now = 1_800_000_000_000;
-    let mut script = Script::of(vec![(now - 300_000, "one".to_owned()), (now - 120_000, "two".to_owned())]);
+    fresh_by_clock(0, faults).await
+}
+
+/// The same, at a service whose clock is behind by this much.
+async fn fresh_by_clock(clock_behind_ms: i64, faults: Vec<Fault>) -> Landing {
+    let now = 1_800_000_000_000 - clock_behind_ms;
+    let records = vec![(now - 300_000, "one".to_owned()), (now - 120_000, "two".to_owned())];
+    let mut script = Script { clock_behind_ms, ..Script::of(records) };
     script.metrics = Some(Metrics { items: measured(3), page_items_max: 200, overlap: 0 });
     for (number, fault) in faults.into_iter().enumerate() {
         script = script.with(At::Components, number + 1, fault);
@@ -226,6 +232,18 @@ async fn metrics_that_come_late_are_waited_for_an_hour() {
     landing.later(600);
     landing.land().await;
     assert_eq!(landing.stage.count(At::Components), 2);
+}
+
+/// A collector whose clock was hours ahead took metrics that had not come yet for metrics that would never come.
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_that_come_late_are_waited_for_by_the_clock_of_the_service() {
+    for clock_behind_ms in [10_800_000, -10_800_000] {
+        let landing = fresh_by_clock(clock_behind_ms, vec![refused(404, "not found")]).await;
+        assert_eq!((landing.round().await.landed, landing.waiting().await), (1, 1), "{clock_behind_ms}");
+        landing.later(10);
+        assert_eq!(landing.land().await.components, 1, "{clock_behind_ms}");
+        assert_eq!(landing.components().await, Some(measured(3)), "{clock_behind_ms}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
