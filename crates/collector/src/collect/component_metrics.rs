@@ -157,6 +157,10 @@ impl ComponentWorker {
             Ok(FetchedMetrics { is_pending: true, .. }) => {
                 return Ok(Attempt::NotYet("the upstream has not collected the component metrics itself yet"));
             }
+            // The service may be about to list the others. Metrics that it will delete soon are stored as they are.
+            Ok(FetchedMetrics { is_short: true, .. }) if claimed.run.attempts == 0 && !self.is_gone(&claimed) => {
+                return Ok(Attempt::NotYet("the service counts more component metrics of the run than it returns"));
+            }
             Ok(FetchedMetrics { components, .. }) if !components.items.is_empty() => Some(components),
             Ok(_) => None,
             Err(CollectError::Upstream(error)) if error.kind() == ErrorKind::NotFound => None,
@@ -186,8 +190,7 @@ impl ComponentWorker {
         let CollectContext { archive, upstream, .. } = &*self.0.context;
         let now = upstream.client.clock().now();
         let collection = &archive.collection;
-        let is_gone = self.ended_at(claimed).is_some_and(|end| now.millis_since(end) > KEPT_MS);
-        if is_gone || setback == FetchFailure::OfRun && claimed.run.attempts + 1 >= ATTEMPTS_MAX {
+        if self.is_gone(claimed) || setback == FetchFailure::OfRun && claimed.run.attempts + 1 >= ATTEMPTS_MAX {
             warn!(run.id = %run_id, problem, "the component metrics of a run cannot be fetched any more");
             return collection.give_up_components(&upstream.name, claimed, &problem).await;
         }
@@ -204,6 +207,12 @@ impl ComponentWorker {
                 collection.record_components_failure(&upstream.name, claimed, &problem, retry_at).await
             }
         }
+    }
+
+    /// True if the service no longer keeps the metrics of the run.
+    fn is_gone(&self, claimed: &ClaimedComponents) -> bool {
+        let now = self.0.context.upstream.client.clock().now();
+        self.ended_at(claimed).is_some_and(|end| now.millis_since(end) > KEPT_MS)
     }
 
     /// When the run ended, by the clock of this process.
@@ -237,13 +246,16 @@ struct FetchedMetrics {
     components: RunComponents,
     /// True if the upstream, another Runlog, is to collect them itself first.
     is_pending: bool,
+    /// True if the service counts more.
+    is_short: bool,
 }
 
 /// Fetches all pages. `UnsteadyMetrics`: they are different each time.
 ///
 /// Pages are parts of a list that the service computes for each request. If they do not have as many metrics as the
 /// service counts, or if a metric occurs on two pages, they may not be parts of the same list, or the service may count
-/// wrongly: two readings in a row that have the same metrics show that these are all.
+/// wrongly: two readings in a row that have the same metrics show that these are all. If they are fewer than the service
+/// counts, the caller confirms them with a second attempt.
 async fn fetch_all(client: &Client, run_id: RunId) -> Result<FetchedMetrics> {
     let (mut before, mut received) = (None, (0, 0));
     for _ in 0..READINGS_MAX {
@@ -296,7 +308,8 @@ async fn read_pages(client: &Client, run_id: RunId) -> Result<ListReading> {
     let counted = if are_too_many { total.max(items.len() as u64) } else { items.len() as u64 };
     let mut components = RunComponents { run, processes, items, total: counted };
     keep_within(&mut components);
-    Ok(ListReading { fetched: FetchedMetrics { components, is_pending }, total, is_certain })
+    let is_short = counted < total;
+    Ok(ListReading { fetched: FetchedMetrics { components, is_pending, is_short }, total, is_certain })
 }
 
 /// Pages as they were received, which may overlap.

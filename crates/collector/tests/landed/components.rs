@@ -234,6 +234,29 @@ async fn metrics_that_come_late_are_waited_for_an_hour() {
     assert_eq!(landing.stage.count(At::Components), 2);
 }
 
+/// Two readings in a row that lacked the same metric were taken for a service that counts wrongly.
+#[tokio::test(flavor = "multi_thread")]
+async fn fewer_metrics_than_the_service_counts_land_only_after_a_second_attempt() {
+    let page = |items: &[Value]| {
+        let body = json!({"metrics": {"items": items, "limit": 200, "offset": 0, "total": 3}});
+        Fault::Answer(200, vec![], body.to_string())
+    };
+    let short = || (0..2).flat_map(|_| [page(&measured(2)), page(&[])]);
+    let landing = fresh(short().collect()).await;
+    assert_eq!(landing.round().await.components, 0);
+    assert!(landing.problem().await.unwrap().contains("counts more"));
+    landing.later(2);
+    assert_eq!(landing.land().await.components, 1);
+    assert_eq!((landing.components().await, landing.problem().await), (Some(measured(3)), None));
+
+    // A service that counts wrongly every time.
+    let landing = fresh(short().chain(short()).collect()).await;
+    assert_eq!(landing.round().await.components, 0);
+    landing.later(2);
+    assert_eq!(landing.land().await.components, 1);
+    assert_eq!(landing.components().await, Some(measured(2)));
+}
+
 /// A collector whose clock was hours ahead took metrics that had not come yet for metrics that would never come.
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_that_come_late_are_waited_for_by_the_clock_of_the_service() {
