@@ -40,9 +40,9 @@ struct Shared {
     downloads: ConcurrencyLimit,
     tails: ConcurrencyLimit,
     metrics: Arc<Metrics>,
-    /// What [`Maintenance::figures`](runlog_store::maintenance::Maintenance::figures) counted.
+    /// The counts of [`Maintenance::figures`](runlog_store::maintenance::Maintenance::figures).
     archive_figures: StaleCache<ArchiveMetrics>,
-    /// What is collected, delivered and reported.
+    /// Collection, deliveries and alerts.
     queue_figures: StaleCache<QueueMetrics>,
     readiness: Readiness,
     /// When this service started.
@@ -196,7 +196,7 @@ impl App {
         self.0.queue_figures.get(async move { queue_metrics(&store).await }).await
     }
 
-    /// Whether the archive responds; the result is at most some seconds old.
+    /// The check whether the archive responds; its result is at most some seconds old.
     pub(crate) async fn check(&self) -> runlog_store::Result<()> {
         self.0.readiness.check(self.store()).await
     }

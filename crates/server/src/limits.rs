@@ -87,7 +87,8 @@ pub(crate) const OIDC_ANSWER_BYTES_MAX: usize = 1 << 20;
 /// How long a browser may take to sign in at the identity provider. Unit: seconds.
 pub(crate) const OIDC_SIGN_IN_SECONDS_MAX: i64 = 900;
 
-/// How long the check of a session is reserved for one node, and until it is tried again if the provider does not respond.
+/// How long the check of a session is reserved for one node, and until it is tried again if the provider does not
+/// respond.
 pub(crate) const OIDC_CHECK_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Lifetime of a session that cannot be checked, and how long sessions continue while the provider does not respond.
@@ -255,8 +256,8 @@ pub(crate) const FIRST_BYTES: usize = 1 << 10;
 /// removed, or all.
 pub(crate) const RATE_LIMITED_KEYS_MAX: usize = 100_000;
 
-/// How many connections wait in the system until the service accepts them; the system may allow less (`somaxconn`). Of more,
-/// the system resets some without an answer while a service is busy. The default of the library is 128.
+/// How many connections wait in the system until the service accepts them; the system may allow less (`somaxconn`). Of
+/// more, the system resets some without an answer while a service is busy. The default of the library is 128.
 pub(crate) const BACKLOG: i32 = 4_096;
 
 /// How many runs of a request are looked up, started and filled together.
@@ -286,7 +287,7 @@ pub(crate) const SYSLOG_FAULTS_MAX: u32 = 5;
 /// How long batches of syslog are still tried after the service was stopped.
 pub(crate) const SYSLOG_STOP_TIME: Duration = Duration::from_secs(10);
 
-/// How long what has arrived already is still read after the service was stopped.
+/// How long data that has already arrived is still read after the service was stopped.
 pub(crate) const SYSLOG_DRAIN_TIME: Duration = Duration::from_secs(10);
 
 /// A connection without a byte for this long has been read to its end, after the service was stopped.
@@ -301,7 +302,7 @@ pub(crate) const SYSLOG_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// How long after the end of a day its runs of syslog end: messages are on their way, and clocks differ.
 pub(crate) const SYSLOG_DAY_GRACE: Duration = Duration::from_secs(600);
 
-/// How often it is looked at whether a day is over, whose runs of syslog are to be ended.
+/// Interval between checks for days that are over, whose runs of syslog are to be ended.
 pub(crate) const SYSLOG_DAYS_EVERY: Duration = Duration::from_secs(5);
 
 /// How many runs of syslog that are to be ended are listed at a time.
@@ -322,13 +323,14 @@ pub(crate) const SYSLOG_UDP_BUFFER_BYTES: usize = 8 << 20;
 /// Datagrams that wait while others are stored; then the buffer of the system fills. Unit: bytes.
 pub(crate) const SYSLOG_UDP_WAITING_BYTES: usize = 16 << 20;
 
-/// Maximum size of the first messages of a client of PostgreSQL, before it is signed in. Unit: bytes. Source: PostgreSQL.
+/// Maximum size of the first messages of a client of PostgreSQL, before it is signed in. Unit: bytes. Source:
+/// PostgreSQL.
 pub(crate) const POSTGRES_STARTUP_BYTES_MAX: usize = 10_000;
 
 /// How much is read from such a client at a time. Unit: bytes.
 pub(crate) const POSTGRES_READ_BYTES: usize = 8 << 10;
 
-/// How much of what such a client sends is read while its statement runs, to notice that it has gone. Unit: bytes.
+/// How many bytes from such a client are read while its statement runs, to detect a closed connection. Unit: bytes.
 pub(crate) const POSTGRES_READ_AHEAD_BYTES: usize = 64 << 10;
 
 /// How much is collected before it is sent to such a client. Unit: bytes.
@@ -349,11 +351,12 @@ pub(crate) const POSTGRES_IDLE_MAX: Duration = Duration::from_secs(3_600);
 /// Maximum number of prepared statements of a session. Drivers keep up to 256.
 pub(crate) const POSTGRES_STATEMENTS_MAX: usize = 1_000;
 
-/// Maximum length of all prepared statements of a session, with their names and the types of their parameters. Unit: bytes.
+/// Maximum length of all prepared statements of a session, with their names and the types of their parameters. Unit:
+/// bytes.
 pub(crate) const POSTGRES_STATEMENT_BYTES_MAX: usize = 1 << 20;
 
-/// Length of the prepared statements of a session that are kept as they were parsed, which takes up to 200 times as much
-/// memory; others are parsed again for each use. Unit: bytes.
+/// Length of the prepared statements of a session that are kept as they were parsed, which takes up to 200 times as
+/// much memory; others are parsed again for each use. Unit: bytes.
 pub(crate) const POSTGRES_PARSED_BYTES_MAX: usize = 64 << 10;
 
 /// Maximum length of the statements that declare the open cursors of a session. Unit: bytes. The longest one fits.
@@ -365,7 +368,7 @@ pub(crate) const POSTGRES_NAME_BYTES_MAX: usize = 63;
 /// Length of a statement whose parsing does not count as a request of its caller. Unit: bytes.
 pub(crate) const POSTGRES_TEXT_BYTES_FREE: usize = 4 << 10;
 
-/// What a parameter of a portal takes besides its value. Unit: bytes.
+/// Memory that a parameter of a portal takes besides its value. Unit: bytes.
 pub(crate) const POSTGRES_PARAMETER_BYTES: usize = 64;
 
 /// Maximum size of the parameters of all portals of a session, with their formats. Unit: bytes.

@@ -71,8 +71,8 @@ pub struct Route {
 }
 
 impl Route {
-    /// The route of a handler, whose method and path are in its annotation, and whose query parameters are in the types of
-    /// its arguments.
+    /// The route of a handler, whose method and path are in its annotation, and whose query parameters are in the types
+    /// of its arguments.
     fn new(access: Access, handler: (UtoipaMethodRouter<App>, Vec<Parameter>)) -> Self {
         let ((schemas, paths, handler), query) = handler;
         let (path, mut operation) = paths.paths.into_iter().next().unwrap_or_default();
@@ -130,7 +130,7 @@ pub enum Access {
     TokenInBody,
     /// Something that the identity provider has given to the client, which the handler checks.
     SignIn,
-    /// A personal token or an access token; rights are checked by the handler, which knows the workspace.
+    /// A personal token or an access token; rights are checked by the handler, which determines the workspace.
     Token,
     /// A token of an administrator.
     Administrator,

@@ -82,7 +82,8 @@ pub struct ServerSettings {
     pub anonymous_requests_per_second: u32,
     /// The proxies in front of the service that are trusted to pass on the client address. Default: none.
     pub proxies: Proxies,
-    /// Hosts under which `/mcp` may be called, in addition to the host of the public URL and loopback addresses: names, or
+    /// Hosts under which `/mcp` may be called, in addition to the host of the public URL and loopback addresses: names,
+    /// or
     /// `name:port`. Default: none.
     pub mcp_hosts: Vec<String>,
     /// Sign-in with an identity provider; it requires a public URL. Default: none, with tokens only.
@@ -91,7 +92,7 @@ pub struct ServerSettings {
     pub event_zone: LogZone,
     /// The attributes of OTLP records with their run, task and workspace.
     pub otlp: OtlpAttributes,
-    /// What is received by syslog. Default: nothing.
+    /// The syslog listeners. Default: none.
     pub syslog: Option<SyslogSettings>,
     /// The hook that starts runs requested with `POST /processing/executions`. Default: none, 501.
     pub run_hook: Option<RunHook>,

@@ -23,7 +23,7 @@ use crate::http::error::{ApiError, ApiResult};
 use crate::http::parameters::Argument;
 use crate::http::request::{RequestId, client_address};
 
-/// What an audited route does, such as `read log`.
+/// The action of an audited route, such as `read log`.
 #[derive(Clone)]
 pub(crate) struct Audited {
     pub(crate) auth: Auth,

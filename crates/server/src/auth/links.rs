@@ -23,7 +23,7 @@ use crate::http::request::client_address;
 /// Characters that need no escaping in a path segment.
 const PATH_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Why a link is refused.
+/// The reason why a link is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// It has expired.

@@ -111,7 +111,7 @@ impl RateLimits {
 
     /// Counts a wrong secret against its account.
     pub(crate) fn note_failure(&self, account: &str) {
-        // Whether it exceeded the limit affects the next request.
+        // Exceeding the limit affects the next request.
         let _ = self.accounts.take(shortened(account), Duration::ZERO);
     }
 

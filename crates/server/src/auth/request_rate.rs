@@ -15,7 +15,7 @@ pub(crate) struct Rate {
     pub(crate) per_second: NonZeroU32,
     /// The interval between two requests.
     step: Duration,
-    /// How much earlier than due a request may arrive.
+    /// How much earlier than scheduled a request may arrive.
     ahead: Duration,
 }
 
@@ -73,7 +73,7 @@ impl<K: Hash + Eq> RateLimit<K> {
         (!wait.is_zero()).then_some(wait)
     }
 
-    /// How many keys it knows.
+    /// Number of keys that are tracked.
     #[cfg(test)]
     pub(crate) fn keys(&self) -> usize {
         self.due().len()

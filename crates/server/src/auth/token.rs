@@ -79,8 +79,8 @@ impl StreamCaller {
         &self.caller
     }
 
-    /// Checks it again: 401 when its token was revoked or has expired, or its session has ended. Its rights are those that
-    /// it has now.
+    /// Checks it again: 401 when its token was revoked or has expired, or its session has ended. Its rights are those
+    /// that it has now.
     pub(crate) async fn check(&mut self, auth: &Auth) -> ApiResult<()> {
         if !self.is_operator {
             self.caller = authenticate(auth, &Method::GET, &self.headers, self.from).await?;
@@ -89,8 +89,8 @@ impl StreamCaller {
     }
 }
 
-/// In the extensions of a request that was made in this process by who has opened the archive, and so may read all of it
-/// anyway. Requests from outside have no extensions.
+/// In the extensions of a request that was made in this process by who has opened the archive, and so may read all of
+/// it anyway. Requests from outside have no extensions.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LocalOperator;
 
@@ -159,7 +159,7 @@ async fn authenticate(auth: &Auth, method: &Method, headers: &HeaderMap, from: O
     caller_of(auth, &token_of(headers)?, from).await
 }
 
-/// Whether a text is the secret of a service account, which is exchanged for access tokens, and no token itself.
+/// True if a text is the secret of a service account, which is not a token but is exchanged for access tokens.
 pub(crate) fn is_account_secret(text: &str) -> bool {
     text.starts_with(ACCOUNT_SECRET_PREFIX)
 }
@@ -194,7 +194,7 @@ pub(crate) async fn open_session(auth: &Auth, token: &str) -> ApiResult<NewSessi
     Ok(auth.store().accounts().open_service_account_session(token).await?)
 }
 
-/// What to do about a token that is not valid.
+/// The next step for a caller whose token is not valid.
 const UNKNOWN_TOKEN: &str = "this token is unknown, or was revoked; create one on the Access page of the web UI or with \
     `runlog admin tokens create`, and use that";
 
@@ -203,7 +203,8 @@ pub(crate) fn unknown_token() -> ApiError {
     ApiError::unauthorized(UNKNOWN_TOKEN)
 }
 
-/// The token in the Authorization header: a bearer token, or the password of a client that knows users only.
+/// The token in the Authorization header: a bearer token, or the password of a client that supports only users and
+/// passwords.
 fn token_of(headers: &HeaderMap) -> ApiResult<Cow<'_, str>> {
     let value = headers.get(header::AUTHORIZATION).ok_or_else(|| {
         ApiError::unauthorized("a token is required").with_detail("send the header Authorization: Bearer <token>")

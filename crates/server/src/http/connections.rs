@@ -232,7 +232,7 @@ pub(crate) struct PrefixedStream<S> {
 }
 
 impl<S> PrefixedStream<S> {
-    /// What a write has returned, or an error when it has waited for too long.
+    /// The result of a write, or an error if it has waited for too long.
     fn in_time<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.blocked = None;

@@ -105,7 +105,7 @@ impl From<runlog_store::Error> for ApiError {
     }
 }
 
-/// What to do about a damaged object that these runs need.
+/// The next step after a damaged object that these runs need.
 fn what_to_do(run_ids: &[String]) -> String {
     match run_ids {
         [] => "`runlog archive verify` lists the affected runs and what to do".to_owned(),

@@ -1,7 +1,7 @@
 //! Calls of gRPC with one message in each direction, over the HTTP/2 of the service.
 //!
-//! A message is preceded by five bytes: whether it is compressed, and its length. The status is in the trailers, or in the
-//! headers of a response without a message. Source: "gRPC over HTTP2" of the gRPC project.
+//! A message is preceded by five bytes: whether it is compressed, and its length. The status is in the trailers, or in
+//! the headers of a response without a message. Source: "gRPC over HTTP2" of the gRPC project.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -24,7 +24,7 @@ use crate::http::request::{ReportedError, media_type};
 
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
 
-/// What precedes a message. Unit: bytes.
+/// Length of the prefix of a message. Unit: bytes.
 const PREFIX_BYTES: usize = 5;
 
 /// Characters that a status message may not contain as they are.
@@ -87,7 +87,8 @@ pub(crate) fn is_call(headers: &HeaderMap) -> bool {
     matches!(media_type(headers).as_str(), "application/grpc" | "application/grpc+proto")
 }
 
-/// The message of a call as a body of HTTP, with the headers that say how it is compressed. 400 if it is not one message.
+/// The message of a call as a body of HTTP, with the headers that say how it is compressed. 400 if it is not one
+/// message.
 pub(crate) async fn message(headers: &HeaderMap, body: Body) -> ApiResult<(HeaderMap, Body)> {
     let mut chunks = body.into_data_stream();
     let mut begin = BytesMut::new();

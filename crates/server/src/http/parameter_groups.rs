@@ -44,7 +44,7 @@ query_parameters! {
 }
 
 query_parameters! {
-    /// What ran, and where. In a list of tasks, this refers to the newest run of each task.
+    /// Parameters for what ran, and where. In a list of tasks, they refer to the newest run of each task.
     pub(crate) struct RuntimeQuery {
         /// Only items of this artifact.
         artifact_id: Option<String> = "artifactId",

@@ -1,4 +1,4 @@
-//! The types of query parameters: how each is parsed, and what the OpenAPI description says of it.
+//! The types of query parameters: how each is parsed, and how the OpenAPI description documents it.
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -62,7 +62,7 @@ impl<const MIN: u64, const MAX: u64, const DEFAULT: u64> ParameterType for Numbe
     }
 }
 
-/// Parses a whole number; the error says what is allowed.
+/// Parses a whole number; the error names the allowed values.
 pub(crate) fn parse_number(text: &str, allowed: RangeInclusive<u64>) -> Result<u64, String> {
     let decimal = text.split_once('.').filter(|(_, rest)| !rest.is_empty() && rest.bytes().all(|byte| byte == b'0'));
     let whole = decimal.map_or(text, |(whole, _)| whole);
@@ -287,7 +287,7 @@ pub(crate) fn number(min: u64, max: u64) -> ObjectBuilder {
         .maximum(Some(max).filter(|max| *max <= DESCRIBED_MAX))
 }
 
-/// What an error says of a value: `"x" is not …`.
+/// The error for a value: `"x" is not …`.
 pub(crate) fn is_not(text: &str, expected: &str) -> String {
     let shown: String = text.chars().take(SHOWN_CHARS_MAX).collect();
     format!("{shown:?} is not {expected}")

@@ -1,11 +1,11 @@
 //! Query parameters, each declared once: its name, its type and its description.
 //!
-//! [`query_parameters!`] declares the parameters of a handler as a struct, and [`Query`] reads it. The OpenAPI description
-//! takes the parameters from the types of the handler's arguments ([`Argument`]), so that none can be read without being
-//! described; and the compiler warns of a field that no handler uses.
+//! [`query_parameters!`] declares the parameters of a handler as a struct, and [`Query`] reads it. The OpenAPI
+//! description takes the parameters from the types of the handler's arguments ([`Argument`]), so that none can be read
+//! without being described; and the compiler warns of a field that no handler uses.
 //!
-//! Unknown parameters are ignored, an empty one counts as absent, and if one is repeated, the first counts. Errors name the
-//! parameter, its value, and what is allowed.
+//! Unknown parameters are ignored, an empty one counts as absent, and if one is repeated, the first counts. Errors name
+//! the parameter, its value, and what is allowed.
 
 use axum::Extension;
 use axum::body::Body;
@@ -127,7 +127,7 @@ pub(crate) trait ParameterType: Sized {
     /// Reads the parameter with this name.
     fn read(raw: &RawParameters, name: &str) -> ApiResult<Self>;
 
-    /// What it allows.
+    /// The allowed values.
     fn schema() -> RefOr<Schema>;
 
     /// How an array is written: true if the parameter is repeated, false if its values are comma-separated.
@@ -138,10 +138,11 @@ pub(crate) trait ParameterType: Sized {
 
 /// A value that is written as one text.
 pub(crate) trait ParameterValue: Sized {
-    /// Parses a text that is not empty. The error says what is allowed; the name of the parameter is put before it.
+    /// Parses a text that is not empty. The error names the allowed values; the caller puts the name of the parameter
+    /// before it.
     fn parse(text: &str) -> Result<Self, String>;
 
-    /// What it allows.
+    /// The allowed values.
     fn schema() -> RefOr<Schema>;
 }
 
@@ -196,8 +197,8 @@ pub(crate) fn body_schema(parameters: Vec<Parameter>, lines: &[&str]) -> RefOr<S
     object.into()
 }
 
-/// Declares parameters as a struct: groups of parameters first, then single ones, each with its name in the request and a
-/// doc comment, which is its description.
+/// Declares parameters as a struct: groups of parameters first, then single ones, each with its name in the request and
+/// a doc comment, which is its description.
 ///
 /// ```text
 /// query_parameters! {

@@ -1,4 +1,4 @@
-//! Whether the archive responds. The result is cached for some seconds, because a check costs a write.
+//! The check whether the archive responds. The result is cached for some seconds, because a check costs a write.
 
 use std::sync::Arc;
 use std::time::Duration;

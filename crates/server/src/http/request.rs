@@ -28,8 +28,8 @@ pub(crate) const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-requ
 /// The longest request ID that is accepted from a client. Unit: bytes.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// The media type of a body, in lower case and without its parameters. Empty if there is none, or if several lines of the
-/// header, or the parts of a list, name different ones.
+/// The media type of a body, in lower case and without its parameters. Empty if there is none, or if several lines of
+/// the header, or the parts of a list, name different ones.
 pub(crate) fn media_type(headers: &HeaderMap) -> String {
     let lines = headers.get_all(header::CONTENT_TYPE).iter().map(|value| value.to_str().unwrap_or("?"));
     let types = lines.flat_map(|line| line.split(',')).map(|one| one.split(';').next().unwrap_or_default().trim());
@@ -61,14 +61,15 @@ pub(crate) struct IcebergErrorType(pub(crate) &'static str);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OauthErrorCode(pub(crate) &'static str);
 
-/// The body of an error of the catalog for lakehouses. Source: `IcebergErrorResponse` of the REST catalog of Apache Iceberg.
+/// The body of an error of the catalog for lakehouses. Source: `IcebergErrorResponse` of the REST catalog of Apache
+/// Iceberg.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct IcebergErrorBody {
     #[schema(inline)]
     error: IcebergErrorModel,
 }
 
-/// What `IcebergErrorBody` contains.
+/// The content of `IcebergErrorBody`.
 #[derive(Debug, Serialize, ToSchema)]
 struct IcebergErrorModel {
     /// What happened, and what to do next.
@@ -120,7 +121,8 @@ pub(crate) struct CallerId(pub(crate) String);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ProtocolErrorBody;
 
-/// In the extensions of a response: the error that it reports in the way of another protocol, for the log and the metrics.
+/// In the extensions of a response: the error that it reports in the way of another protocol, for the log and the
+/// metrics.
 #[derive(Debug, Clone)]
 pub(crate) struct ReportedError(pub(crate) ApiError);
 

@@ -1,5 +1,6 @@
-//! Responses over HTTP/2 that their clients do not read. Their connection goes on, with answers to pings, so that nothing
-//! else notices: a response that is not taken for too long is given up, with the turns and the memory that it has.
+//! Responses over HTTP/2 that their clients do not read. Their connection stays open, with answers to pings, so that
+//! nothing else notices: a response that is not taken for too long is given up, with the turns and the memory that it
+//! has.
 
 use std::io;
 use std::pin::Pin;
@@ -15,7 +16,7 @@ use axum::response::Response;
 use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 
-/// How much of a response is handed out at a time: what was handed out stays in memory until the stream ends. Unit: bytes.
+/// Size of the parts in which a response is handed out: they stay in memory until the stream ends. Unit: bytes.
 const PART_BYTES: usize = 64 << 10;
 
 /// The shortest pause between two looks at a response.
@@ -38,7 +39,7 @@ struct Watched(Arc<Mutex<Watch>>);
 struct Watch {
     /// None once it was given up.
     body: Option<Body>,
-    /// What the body has given and was not taken yet.
+    /// Data of the body that was not taken yet.
     rest: Bytes,
     /// Since when something is there to be taken; none while the body itself is waited for.
     since: Option<Instant>,

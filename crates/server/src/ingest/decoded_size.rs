@@ -180,8 +180,8 @@ impl Message {
 
 /// The decoded size of an OTLP request in protobuf; counting stops once it exceeds `enough`. Unit: bytes.
 ///
-/// Of a part (a record, a resource or a scope) that is truncated or nested too deeply, what comes before that point counts:
-/// it is decoded up to there, and refused without the others. 400 if the request is invalid outside of them.
+/// Of a part (a record, a resource or a scope) that is truncated or nested too deeply, what comes before that point
+/// counts: it is decoded up to there, and refused without the others. 400 if the request is invalid outside of them.
 pub(crate) fn of_otlp(body: &[u8], enough: usize) -> ApiResult<usize> {
     let mut size = body.len();
     // The open messages with the remaining length of each, innermost last.
@@ -415,7 +415,7 @@ mod tests {
                 let size = of_otlp(&body, usize::MAX).unwrap();
                 let counted = 2 * Message::LogRecord.bytes() + 20 * Message::KeyValue.bytes();
                 assert!(size >= body.len() + counted, "{name}: {size}");
-                // What does not decode is not repaired, and no more is decoded than was counted.
+                // A message that does not decode is not repaired, and no more is decoded than was counted.
                 assert!(with_whole_texts(&odd, Message::LogRecord, &mut 0).is_none() || name == "a group", "{name}");
             }
             let resource = field(0x0a, &field(0x0a, &odd));

@@ -1,5 +1,5 @@
-//! Events of a Remote Engine, as its own JSON forms and the shippers in between have them: which run each is of, what it
-//! says, and whether the run begins or ends with it.
+//! Events of a Remote Engine, as its own JSON forms and the shippers in between have them: which run each is of, what
+//! it says, and whether the run begins or ends with it.
 //!
 //! Source: "Job management logs" and "Exporting logs to an external folder" of the Remote Engine's guide; the JSON
 //! layouts of log4j2; the outputs of Fluent Bit, Filebeat and Logstash. Where an event has a field is a matter of the
@@ -16,10 +16,10 @@
 //! | the stack trace | `thrown`, `exception`, `stacktrace`, `stack_trace`, `error.stack_trace`, `throwable` |
 //! | the component | `loggerName`, `logger`, `logger_name`, `log.logger`, `bundleName` |
 //!
-//! The IDs are at the top level or in `context`, `contextMap`, `mdc`, `my_mdc`, `ctx`, `fields`, `labels`, `runlog`, also with
-//! the underscore that GELF prepends, or in the structured data of syslog. The event of a shipper that wraps the
-//! engine's line as text (`message`, `log`) is unwrapped if it names no run itself; if it names one, its text is not
-//! parsed. A field that is used as one of these is not stored as a further field of the record; everything else is.
+//! The IDs are at the top level or in `context`, `contextMap`, `mdc`, `my_mdc`, `ctx`, `fields`, `labels`, `runlog`,
+//! also with the underscore that GELF prepends, or in the structured data of syslog. The event of a shipper that wraps
+//! the engine's line as text (`message`, `log`) is unwrapped if it names no run itself; if it names one, its text is
+//! not parsed. A field that is used as one of these is not stored as a further field of the record; everything else is.
 
 use runlog_model::run::{ArtifactPart, RuntimeKind};
 use runlog_model::wire::push::{FinishRun, StartRun};
@@ -72,11 +72,11 @@ pub(crate) struct Events {
 struct Line {
     event: Fields,
     more: String,
-    /// What counts where the event says nothing.
+    /// Default values for missing fields of the event.
     default: EventDefault,
 }
 
-/// What counts for an event that does not say it.
+/// Default values for an event that does not contain them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct EventDefault {
     /// Its run.
@@ -105,7 +105,7 @@ impl Events {
         self.events.len()
     }
 
-    /// Why the first text was refused that is no event.
+    /// The reason why the first text that is not an event was refused.
     pub(super) fn why(&self) -> &str {
         self.refused.why.as_deref().unwrap_or_default()
     }
@@ -114,7 +114,7 @@ impl Events {
         self.add_with(event, EventDefault::default());
     }
 
-    /// Adds an event, with what counts where it says nothing.
+    /// Adds an event, with the default values for its missing fields.
     pub(crate) fn add_with(&mut self, event: Fields, default: EventDefault) {
         self.events.push(Line { event, more: String::new(), default });
     }
@@ -137,7 +137,7 @@ impl Events {
         true
     }
 
-    /// What an event consists of that continues the last one of these; none if that names no run.
+    /// The parts of an event that continues the last one of these; none if that one names no run.
     pub(crate) fn continuation(&self) -> Option<Continuation> {
         let Line { event, default, .. } = self.events.last()?;
         let mut event = event.clone();
@@ -155,7 +155,7 @@ impl Events {
     }
 }
 
-/// What is known about the rest of a message whose beginning was stored.
+/// Facts about the rest of a message whose beginning was stored.
 #[derive(Debug, Clone)]
 pub(crate) struct Continuation {
     run: DefaultRun,

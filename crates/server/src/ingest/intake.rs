@@ -33,7 +33,7 @@ impl Sender<'_> {
     }
 }
 
-/// What is known about the task of a run and its workspace. Absent values are unknown.
+/// The task of a run and its workspace. Absent values are unknown.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TaskHint {
     pub(crate) task_id: Option<TaskId>,
@@ -46,7 +46,7 @@ pub(crate) struct TaskHint {
 }
 
 impl TaskHint {
-    /// True if it says anything.
+    /// True if any value is known.
     pub(crate) fn is_some(&self) -> bool {
         let Self { task_id, task_name, task_version, workspace_id, workspace_name, environment_id, environment_name } =
             self;
@@ -95,7 +95,7 @@ pub(crate) struct Intake {
     runs: BTreeMap<RunId, RunBatch>,
     /// The parts of the runs, stored or not.
     events: u64,
-    /// What could not be stored.
+    /// Items that could not be stored.
     refused: Refused,
     /// Number of texts with invalid characters that were repaired.
     pub(crate) repaired: u64,
@@ -103,16 +103,16 @@ pub(crate) struct Intake {
     pub(crate) undated: u64,
 }
 
-/// What was not stored, and why the first item was refused.
+/// Items that were not stored, with the reason for the first one.
 #[derive(Debug, Default)]
 pub(crate) struct Refused {
     pub(crate) count: u64,
     pub(crate) why: Option<String>,
-    /// Number of them that could not be parsed at all.
+    /// Number of items that could not be parsed.
     pub(crate) lines: u64,
 }
 
-/// What identifies a request that is sent again.
+/// The identity of a request, by which a repetition is recognised.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Naming<'a> {
     /// Its content: that of a client which repeats it, because it received no response.

@@ -1,7 +1,7 @@
 //! The parts of a request, each about one run: how runs start, and how the records of all of them are stored together.
 //!
-//! The number of queries hardly depends on the number of runs: what exists is looked up, what begins is started, and what
-//! is stored is committed for all of them at once. Only the end of a run is a change of its own.
+//! The number of queries hardly depends on the number of runs: what exists is looked up, what begins is started, and
+//! what is stored is committed for all of them at once. Only the end of a run is a change of its own.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,7 +19,7 @@ use crate::http::error::{ApiError, ApiResult};
 use crate::ingest::intake::{Intake, Naming, Outcome, RunBatch, Sender, TaskHint};
 use crate::limits;
 
-/// What a request says about a run.
+/// The part of a request about one run.
 struct Part {
     run_id: RunId,
     batch: RunBatch,
@@ -30,7 +30,7 @@ struct Part {
 /// A task by its ID, its workspace and its name, as far as these are named.
 type TaskKey = (Option<TaskId>, Option<WorkspaceId>, Option<String>);
 
-/// What is known about the places of the runs of a request.
+/// The tasks and workspaces of the runs of a request, as far as they are known.
 #[derive(Default)]
 struct TaskCache {
     /// The workspaces in which the caller may publish.
@@ -39,7 +39,7 @@ struct TaskCache {
     tasks: HashMap<TaskKey, TaskId>,
 }
 
-/// What became of a part.
+/// The outcome of a part.
 struct StoredPart {
     run_id: RunId,
     /// Number of records, at least 1.
@@ -112,7 +112,8 @@ fn count_of(batch: &RunBatch) -> u64 {
     (batch.records.len() as u64).max(1)
 }
 
-/// Starts the runs that do not exist, and adds what is new about the others. Returns the parts whose records can be stored.
+/// Starts the runs that do not exist, and adds what is new about the others. Returns the parts whose records can be
+/// stored.
 async fn begin_all(
     sender: &Sender<'_>,
     parts: Vec<Part>,

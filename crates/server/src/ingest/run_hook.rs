@@ -19,8 +19,8 @@ pub enum RunHook {
     /// A shell command: it receives the run as JSON on standard input, its IDs in `RUNLOG_EXECUTION_ID` and
     /// `RUNLOG_TASK_ID`, and accepts the run with exit code 0.
     Command(String),
-    /// A URL to which the run is posted as JSON; any 2xx status accepts it, unless it comes with a web page. The URL may
-    /// contain a secret.
+    /// A URL to which the run is posted as JSON; any 2xx status accepts it, unless it comes with a web page. The URL
+    /// may contain a secret.
     Url {
         /// The URL.
         url: reqwest::Url,
@@ -75,7 +75,7 @@ impl<'a> RequestedRun<'a> {
     }
 }
 
-/// Why a run was not started; shown to the caller, without URLs and output.
+/// The reason why a run was not started; shown to the caller, without URLs and output.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HookError {
     #[error("the run hook took longer than {} s", limits::RUN_HOOK_TIME_MAX.as_secs())]

@@ -33,9 +33,9 @@ pub(crate) struct Metrics {
     pub(crate) records_out: Counter,
     /// Number of requested pages.
     pub(crate) pages: Counter,
-    /// What the syslog listeners received.
+    /// Counters of the syslog listeners.
     pub(crate) syslog: SyslogCounters,
-    /// What engines of lakehouses asked for.
+    /// Counters of the catalog for lakehouses.
     pub(crate) lake: LakeCounters,
     statements: Family<StatementLabels, Counter>,
     sessions: Gauge,

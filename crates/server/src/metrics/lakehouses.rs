@@ -1,4 +1,4 @@
-//! What the catalog for lakehouses counts.
+//! Counters of the catalog for lakehouses.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;

@@ -1,4 +1,4 @@
-//! What the syslog listeners count.
+//! Counters of the syslog listeners.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -20,7 +20,7 @@ pub(crate) struct SyslogCounters {
     pub(crate) datagrams_lost: Counter,
 }
 
-/// What became of a message.
+/// The outcome of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MessageOutcome {
     Stored,

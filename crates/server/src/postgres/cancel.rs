@@ -59,7 +59,7 @@ impl Sessions {
 }
 
 impl Registered {
-    /// What cancels the next statement. Earlier requests do not concern it.
+    /// Cancels the next statement. Earlier requests do not affect it.
     pub(super) fn statement(&self) -> CancellationToken {
         let statement = CancellationToken::new();
         let mut known = self.sessions.known.lock().unwrap_or_else(PoisonError::into_inner);

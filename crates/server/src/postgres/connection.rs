@@ -60,7 +60,7 @@ impl AsyncWrite for Stream {
 pub(super) struct Connection {
     stream: Stream,
     input: BytesMut,
-    /// What is to be sent.
+    /// Data to send.
     pub(super) output: BytesMut,
 }
 
@@ -75,7 +75,7 @@ impl Connection {
 
     /// The stream, of which nothing more has been read than was used.
     ///
-    /// What a client sent before it was told to begin with TLS was perhaps sent by somebody else.
+    /// Data sent before TLS was negotiated may have been injected by an attacker.
     pub(super) fn into_unread_stream(self) -> SessionResult<Stream> {
         match self.input.is_empty() {
             true => Ok(self.stream),
@@ -85,7 +85,7 @@ impl Connection {
 
     async fn fill(&mut self, length: usize) -> io::Result<()> {
         while self.input.len() < length {
-            // Memory is taken as data arrives, not as a length in a message says.
+            // Memory grows with the received data, not by the length in the message.
             self.input.reserve(limits::POSTGRES_READ_BYTES);
             if self.stream.read_buf(&mut self.input).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());

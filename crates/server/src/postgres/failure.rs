@@ -21,7 +21,7 @@ pub(super) struct Report {
     pub(super) status: StatusCode,
 }
 
-/// Why something was not done.
+/// An error as the protocol reports it.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// The statement fails, and the session continues.

@@ -173,7 +173,8 @@ impl Shared {
         for (name, value) in &parameters.settings {
             match settings.set(name, Some(value)) {
                 Ok(_) => {}
-                // Drivers send whatever they know; what is not known here is told and ignored, unless it would change values.
+                // Drivers send settings of many servers: an unknown one is reported and ignored, unless it would change
+                // values.
                 Err(report) if report.code == "42704" => warnings.push(report),
                 Err(report) => return Err(startup::reported(connection, Failure::Session(report)).await),
             }

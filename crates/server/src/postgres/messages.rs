@@ -23,7 +23,7 @@ pub(super) enum Message {
     Sync,
     Flush,
     Terminate,
-    /// What belongs to a `COPY` from the client, which is never under way.
+    /// A message of a `COPY` from the client, which is not supported.
     Copy,
     /// A call of a function by its number.
     FunctionCall,
@@ -39,7 +39,7 @@ pub(super) struct Bind {
     pub(super) result_formats: Vec<u16>,
 }
 
-/// What is described or closed.
+/// The object that is described or closed.
 #[derive(Debug)]
 pub(super) enum Target {
     Statement(String),
@@ -90,7 +90,7 @@ impl Fields {
         Ok(self.0.split_to(length))
     }
 
-    /// As many as the number in front of them says.
+    /// A list after its number of items.
     fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> SessionResult<T>) -> SessionResult<Vec<T>> {
         let count = self.u16()?;
         (0..count).map(|_| item(self)).collect()

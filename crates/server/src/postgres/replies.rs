@@ -47,7 +47,7 @@ pub(super) fn key_data(output: &mut BytesMut, process_id: i32, secret: i32) {
     });
 }
 
-/// The protocol is 3.0, whatever the client asked for, and none of these options is known.
+/// The protocol is 3.0, whichever version the client requested, and none of these options is supported.
 pub(super) fn negotiated_version(output: &mut BytesMut, unknown: &[String]) {
     message(output, b'v', |output| {
         output.put_i32(0x0003_0000);

@@ -38,12 +38,12 @@ impl Running {
         self.rows = self.rows.with_formats(formats);
     }
 
-    /// Whether there is a row that need not be waited for.
+    /// True if a row is available without waiting.
     pub(super) fn has_row_now(&self) -> bool {
         self.batch.as_ref().is_some_and(|batch| batch.next < batch.rows.len())
     }
 
-    /// Whether there is a row to be sent; waits for it.
+    /// Waits for the next row; false if there is none.
     pub(super) async fn has_row(&mut self) -> Result<bool, SqlError> {
         loop {
             if self.has_row_now() {

@@ -39,12 +39,12 @@ pub(super) struct Session {
     pub(super) registered: Registered,
     /// Cancelled when the service stops.
     pub(super) stop: CancellationToken,
-    /// What to tell the client once it is signed in: earlier, it accepts nothing but the sign-in.
+    /// Notices for the client, sent after the sign-in: earlier, it accepts no others.
     pub(super) warnings: Vec<Report>,
     pub(super) state: State,
 }
 
-/// What a session remembers between messages.
+/// The state of a session between messages.
 #[derive(Default)]
 pub(super) struct State {
     transaction: TransactionState,
@@ -72,7 +72,7 @@ struct Prepared {
     /// Its command, or none for an empty one; `None` if it is parsed again for each use.
     parsed: Option<Vec<PgCommand>>,
     text: String,
-    /// The types of parameters that the client declared: numbers, and what they stand for.
+    /// The types of parameters that the client declared: their numbers, and their types.
     oids: Vec<u32>,
     declared: Vec<Option<PgType>>,
     /// The number of types that `PREPARE` gave to its parameters.
@@ -92,7 +92,7 @@ struct Portal {
 }
 
 impl Prepared {
-    /// What it takes, without what was parsed.
+    /// Its memory without the parsed statement.
     fn bytes(&self, name: &str) -> usize {
         name.len() + self.text.len() + self.oids.len() * (size_of::<u32>() + size_of::<Option<PgType>>())
     }
@@ -241,7 +241,7 @@ impl Session {
             }
             Message::Flush => Ok(self.connection.flush().await?),
             Message::FunctionCall => Err(Report::new("0A000", "functions cannot be called by number").into()),
-            // What is left of a COPY that has failed is ignored, as the protocol says.
+            // The rest of a COPY that has failed is ignored, as the protocol requires.
             Message::Copy | Message::Terminate => Ok(()),
         }
     }
@@ -251,7 +251,7 @@ impl Session {
         self.state.deadline = self.settings.statement_time_max().map(|time_max| Instant::now() + time_max);
     }
 
-    /// What queries may ask about the session.
+    /// The properties of the session that queries can read.
     fn facts(&self) -> Arc<PgSession> {
         let version = env!("CARGO_PKG_VERSION");
         Arc::new(PgSession {
@@ -368,7 +368,7 @@ impl Session {
         replies::complete(&mut self.connection.output, tag);
     }
 
-    /// Starts a query with the rights that its caller has now, and records that it was asked.
+    /// Starts a query with the rights that its caller has now, and records it in the audit log.
     async fn start(
         &mut self,
         query: &PgQuery,

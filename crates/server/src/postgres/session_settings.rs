@@ -82,7 +82,7 @@ pub(super) const REPORTED: [(&str, &str); 12] = [
 #[derive(Debug, Clone)]
 pub(super) struct Settings(BTreeMap<String, String>);
 
-/// What there is to say about a change.
+/// The notice about a change of a setting.
 #[derive(Debug, Default)]
 pub(super) struct Changed {
     pub(super) warning: Option<Report>,

@@ -23,7 +23,7 @@ const CANCEL: i32 = 80_877_102;
 const TLS: i32 = 80_877_103;
 const GSS: i32 = 80_877_104;
 
-/// What a connection is for.
+/// The purpose of a connection.
 pub(super) enum Purpose {
     /// To cancel a statement of another one.
     Cancel { process_id: i32, secret: i32 },
@@ -139,7 +139,7 @@ fn options(text: &str) -> Vec<(String, String)> {
     words.split_whitespace().filter_map(setting).collect()
 }
 
-/// Who is signed in, and with what, which is checked again for each statement.
+/// The caller and the credentials, which are checked again for each statement.
 pub(super) struct SignedIn {
     pub(super) caller: Caller,
     credentials: Arc<Credentials>,
@@ -205,7 +205,8 @@ impl SignedIn {
     }
 }
 
-/// Who has a password: a token, or the secret of the account that is the user. Failures count as over HTTP.
+/// Returns the caller with this password: a token, or the secret of the service account that is the user. Failures
+/// count as over HTTP.
 async fn caller(auth: &Auth, credentials: &Credentials) -> ApiResult<Caller> {
     let (limits, from) = (auth.rate_limits(), Some(credentials.address));
     let password = credentials.password.expose_secret();

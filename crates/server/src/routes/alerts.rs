@@ -53,7 +53,7 @@ words! {
     }
 }
 
-/// `GET /runlog/v1/alerts`: lists the rules of alerts that the archive knows, with their state.
+/// `GET /runlog/v1/alerts`: lists the alert rules with their state.
 #[utoipa::path(
     get,
     path = "/runlog/v1/alerts",
@@ -88,8 +88,8 @@ pub(crate) async fn history(
     Ok(Json(ListPage { items, limit, offset, total }))
 }
 
-/// `GET /runlog/v1/alerts/preview`: searches for what the rules in the settings of this service would have reported of the
-/// last days; nothing is recorded or sent.
+/// `GET /runlog/v1/alerts/preview`: searches for what the rules in the settings of this service would have reported of
+/// the last days; nothing is recorded or sent.
 #[utoipa::path(
     get,
     path = "/runlog/v1/alerts/preview",

@@ -168,7 +168,7 @@ async fn items(app: &App, headers: &HeaderMap, runs: &[Run]) -> ApiResult<Vec<Ta
     Ok(items)
 }
 
-/// True if a request asks for what the archive knows beyond the vendor's forms.
+/// True if a request asks for the fields that the archive adds to the vendor's forms.
 pub(super) fn asks_for_details(headers: &HeaderMap) -> bool {
     headers.get(DETAILS_HEADER).is_some_and(|value| value == "true")
 }

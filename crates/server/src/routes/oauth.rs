@@ -15,7 +15,7 @@ use crate::http::error::{ApiError, ApiResult};
 use crate::http::json;
 use crate::http::request::client_address;
 
-/// Why a grant other than that of a client is refused.
+/// The refusal of a grant other than client credentials.
 pub(super) const UNSUPPORTED_GRANT: &str = "grant_type: only client_credentials is supported";
 
 /// The body, as JSON or as a form. Unknown fields are ignored.

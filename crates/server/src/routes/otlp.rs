@@ -125,7 +125,7 @@ async fn parse(encoding: OtlpEncoding, body: Bytes, memory: &mut MemoryReservati
     match encoding {
         OtlpEncoding::Json => otlp_json::read(&body),
         OtlpEncoding::Protobuf => match ExportLogsServiceRequest::decode(body.clone()) {
-            // What has no scopes may have those of old exporters.
+            // Resource logs without scopes may have the field of old exporters.
             Ok(request) if request.resource_logs.iter().all(|resource| !resource.scope_logs.is_empty()) => {
                 Ok(Request { resources: request.resource_logs, ..Request::default() })
             }

@@ -91,8 +91,8 @@ query_parameters! {
         hours: Hours = "hours",
         /// Part of the name, case-insensitive.
         name: Option<String> = "name",
-        /// The order: `name` (by environment and name; the default), `tasks`, `runs`, `failed` or `lastRun`, the most or latest
-        /// first.
+        /// The order: `name` (by environment and name; the default), `tasks`, `runs`, `failed` or `lastRun`, the most
+        /// or latest first.
         order: Option<OrderOfWorkspaces> = "order",
         /// If `true`, in the opposite order.
         reversed: bool = "reversed",
@@ -247,7 +247,8 @@ pub(crate) async fn tasks(
     Ok(Json(ListPage { items, limit, offset, total }))
 }
 
-/// `GET /runlog/v1/overview/workspaces`: lists the workspaces that the caller may view, with the numbers of their tasks and runs.
+/// `GET /runlog/v1/overview/workspaces`: lists the workspaces that the caller may view, with the numbers of their tasks
+/// and runs.
 #[utoipa::path(
     get,
     path = "/runlog/v1/overview/workspaces",
@@ -308,8 +309,8 @@ pub(crate) async fn runs_of_task(
     Ok(Json(ListPage { items: runs.iter().map(line).collect(), limit, offset, total }))
 }
 
-/// `GET /runlog/v1/tasks/{id}/durations`: the median, the 95th percentile and the longest duration of the ended runs of a
-/// task.
+/// `GET /runlog/v1/tasks/{id}/durations`: the median, the 95th percentile and the longest duration of the ended runs of
+/// a task.
 #[utoipa::path(
     get,
     path = "/runlog/v1/tasks/{id}/durations",
@@ -331,7 +332,7 @@ pub(crate) async fn durations_of_task(
     Ok(Json(app.store().runs().durations(&filter).await?))
 }
 
-/// Why runs failed, as far as the caller may read their logs: a headline is a text of the log.
+/// The causes of failed runs, as far as the caller can read their logs: a headline is a text of the log.
 async fn headlines_of(app: &App, caller: &Caller, ids: &[RunId]) -> ApiResult<BTreeMap<RunId, String>> {
     let readable = rights::readable_workspaces(app.store(), caller).await?;
     Ok(app.store().problems().headlines_of_runs(ids, readable.as_deref()).await?)

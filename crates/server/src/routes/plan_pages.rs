@@ -277,7 +277,7 @@ fn view_of_report(
     }
 }
 
-/// Why a plan execution failed, in one sentence.
+/// The reason why a plan execution failed, in one sentence.
 fn reason_of(report: &PlanReport, steps: &[PlanStepView]) -> Option<String> {
     if let Some(reason) = plan_report::text(&report.execution, "misfiredExecutionReason") {
         return Some(format!("the plan did not start: {reason}"));

@@ -52,7 +52,7 @@ impl ParameterValue for BatchId {
 }
 
 words! {
-    /// What is done with lines that cannot be parsed.
+    /// Handling of lines that cannot be parsed.
     pub(crate) enum BadLines {
         /// The batch is rejected.
         Refuse = "refuse",
@@ -61,8 +61,8 @@ words! {
     }
 }
 
-/// Stores the records of a batch, and responds once they are durable. A batch with an ID is stored completely or not at all,
-/// unless its sender requested otherwise.
+/// Stores the records of a batch, and responds once they are durable. A batch with an ID is stored completely or not at
+/// all, unless its sender requested otherwise.
 #[utoipa::path(
     post,
     path = "/runlog/v1/runs/{id}/records",
@@ -91,7 +91,7 @@ pub(crate) async fn push(
             }
             Err(error) => Err(error),
         };
-    // A sender that asks to skip lines knows that none may be left.
+    // A sender that requests to skip lines accepts that none may be left.
     let taken =
         taken.and_then(|taken| if query.bad_lines.is_none() { taken.of_something(batch.records()) } else { Ok(taken) });
     match taken {
@@ -120,7 +120,7 @@ struct Taken {
     repaired: u64,
     refused_lines: u64,
     refused: Vec<RefusedLine>,
-    /// Why the first line was not stored.
+    /// The reason why the first line was not stored.
     first_error: Option<ApiError>,
 }
 
@@ -161,8 +161,8 @@ impl Taken {
     }
 }
 
-/// Parses the records of each line: one, several, or those of an array, which may begin and end on other lines. What is no
-/// record refuses the body, or is skipped and reported.
+/// Parses the records of each line: one, several, or those of an array, which may begin and end on other lines. What is
+/// no record refuses the body, or is skipped and reported.
 async fn take_lines(
     lines: &mut Lines,
     batch: &mut BatchWriter,
@@ -222,7 +222,7 @@ fn said(error: &serde_json::Error) -> String {
     text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what).to_owned()
 }
 
-/// 413: a line that is not read at all.
+/// 413: a line that is too long to read.
 fn too_large(number: u64, reason: &str) -> ApiError {
     let advice = "send the batch with badLines=skip to store the other lines";
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, format!("line {number}: {reason}; {advice}"))

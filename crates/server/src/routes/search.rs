@@ -38,7 +38,8 @@ const SEARCH_TEXT_BYTES_MAX: usize = 1_000;
 query_parameters! {
     /// Which records match.
     pub(crate) struct MatchFields {
-        /// Parts of messages to find, case-insensitive; `"exact phrase"` in quotes; `-part` excludes messages that contain it.
+        /// Parts of messages to find, case-insensitive; `"exact phrase"` in quotes; `-part` excludes messages that
+        /// contain it.
         text: Option<SearchText> = "q",
         /// Only these severities, comma-separated or repeated: `TRACE` to `FATAL`, `OTHER` for unknown ones.
         severity: List<Severity> = "severity",
@@ -143,7 +144,7 @@ query_parameters! {
     }
 }
 
-/// What is searched.
+/// The scope of a search.
 pub(crate) enum SearchScope {
     /// Everything that the caller may read.
     Everything,

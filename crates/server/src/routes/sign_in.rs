@@ -36,7 +36,8 @@ const START_PATH: &str = "/runlog/v1/sign-in/oidc";
 /// The path that the provider redirects browsers to.
 const CALLBACK_PATH: &str = "/runlog/v1/sign-in/oidc/callback";
 
-/// How often to ask whether the user has signed in, unless the provider says otherwise. Unit: seconds. Source: RFC 8628, 3.2.
+/// How often to ask whether the user has signed in, unless the provider says otherwise. Unit: seconds. Source: RFC
+/// 8628, 3.2.
 const DEVICE_INTERVAL: u64 = 5;
 
 query_parameters! {
@@ -61,7 +62,7 @@ query_parameters! {
     }
 }
 
-/// What a browser that signs in keeps in a cookie.
+/// The cookie of a browser that signs in.
 struct Flow {
     state: String,
     nonce: String,
@@ -379,7 +380,7 @@ fn token_response(user: String, token: Option<String>, expiration_date: Option<r
     ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 
-/// What the web UI shows.
+/// The options that the web UI shows.
 fn code_of(error: &SignInError) -> &'static str {
     match error {
         SignInError::NoAccess(_) => "no-access",

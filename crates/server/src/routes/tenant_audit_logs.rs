@@ -203,7 +203,7 @@ pub(crate) async fn search(
 }
 
 fn body_of(stored: StoredTenantAuditLog) -> TenantAuditLogBody {
-    // What does not decode must not keep the others of its page from being read.
+    // An entry that does not decode must not make the others of its page unreadable.
     let entry = tenant_audit_log::values_of(&stored.body).unwrap_or_default();
     let fields = stored.fields;
     TenantAuditLogBody {

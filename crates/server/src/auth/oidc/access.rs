@@ -9,7 +9,7 @@ use crate::auth::oidc::settings::{AccessRule, OidcSettings};
 /// The claims of an account.
 pub(crate) type Claims = Map<String, Value>;
 
-/// What an account may do.
+/// The rights of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Access {
     pub(crate) administrator: bool,

@@ -16,8 +16,8 @@ use crate::auth::state::Auth;
 use crate::http::error::{ApiError, ApiResult};
 use crate::limits;
 
-/// The session, after its account was checked if that is due. None if it has ended. 503 if the provider could not be asked
-/// for too long.
+/// The session, after its account was checked if that is due. None if it has ended. 503 if the provider could not be
+/// reached for too long.
 pub(crate) async fn checked(auth: &Auth, text: &str, session: Session) -> ApiResult<Option<Session>> {
     let Some(kept) = &session.provider else { return Ok(Some(session)) };
     let Some(oidc) = auth.oidc().filter(|oidc| oidc.settings().issuer == kept.issuer) else {

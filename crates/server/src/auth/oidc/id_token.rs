@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use crate::auth::oidc::access::Claims;
 
-/// How far the clocks of the provider and of this machine may differ. Unit: seconds.
+/// Maximum difference between the clocks of the provider and of this machine. Unit: seconds.
 const CLOCK_SKEW_MAX: i64 = 60;
 
 /// The event of a logout token.
 const LOGOUT_EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
-/// What a token must be for.
+/// The audience and issuer that a token must have.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Expected<'a> {
     pub(crate) issuer: &'a str,
@@ -21,7 +21,7 @@ pub(crate) struct Expected<'a> {
     pub(crate) now: i64,
 }
 
-/// Why a token is not accepted; the token is not repeated.
+/// The reason why a token is not accepted. Does not contain the token.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum TokenError {
     /// The keys may have been rotated.

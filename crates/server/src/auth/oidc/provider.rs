@@ -19,7 +19,7 @@ use crate::auth::oidc::id_token::{self, Expected, TokenError};
 use crate::auth::oidc::settings::OidcSettings;
 use crate::limits;
 
-/// Why the provider cannot be asked, or what it answered instead. Contains neither tokens nor codes.
+/// A failed request to the provider, or its unexpected response. Contains neither tokens nor codes.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OidcError {
     /// It does not respond, or is not able to.
@@ -277,8 +277,8 @@ impl Provider {
         self.json(self.authenticated(&metadata, url, &[("scope", &scope)])).await.map(Some)
     }
 
-    /// The claims of the account of an access token, of which the subject must be this. None if the provider does not offer
-    /// them.
+    /// The claims of the account of an access token, of which the subject must be this. None if the provider does not
+    /// offer them.
     pub(crate) async fn user_info(&self, token: &SecretString, subject: &str) -> Result<Option<Claims>, OidcError> {
         let metadata = self.metadata().await?;
         let Some(url) = metadata.userinfo_endpoint.clone() else { return Ok(None) };

@@ -26,9 +26,9 @@ pub struct OidcSettings {
     pub access: Vec<AccessRule>,
     /// Maximum lifetime of a session.
     pub session_life: Duration,
-    /// How often the account of a session is checked.
+    /// Interval between checks of the account of a session.
     pub check_every: Duration,
-    /// How long personal tokens of a user are accepted after the provider has last confirmed the account.
+    /// Time for which personal tokens of a user are accepted after the provider has last confirmed the account.
     pub token_life: Duration,
     /// The HTTP client for requests to the provider, with a time-out.
     pub http: reqwest::Client,

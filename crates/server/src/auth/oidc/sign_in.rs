@@ -1,4 +1,4 @@
-//! What follows when the provider has named an account: its user, its rights, and a session or a token.
+//! The end of a sign-in, after the provider has named an account: its user, its rights, and a session or a token.
 
 use axum::http::StatusCode;
 use runlog_model::Timestamp;
@@ -24,7 +24,7 @@ pub(crate) struct SignInRequest {
     pub(crate) request_id: String,
 }
 
-/// Why an account cannot sign in.
+/// The reason why an account cannot sign in.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SignInError {
     #[error(transparent)]
@@ -62,7 +62,7 @@ pub(crate) async fn account(
     account_of(auth, oidc, subject, &claims).await
 }
 
-/// The account of a refreshed session; none if the response says nothing about it.
+/// The account of a refreshed session; none if the response does not name it.
 pub(crate) async fn refreshed(
     auth: &Auth,
     oidc: &Oidc,
@@ -110,7 +110,7 @@ async fn account_of(auth: &Auth, oidc: &Oidc, subject: String, claims: &Claims) 
     let name = access::user_name(settings, claims).unwrap_or_else(|| subject.clone());
     let workspaces = auth.store().workspaces().list().await?;
     let Some(allowed) = access::access(&settings.access, claims, &workspaces) else {
-        // What earlier groups gave ends now, and not only when tokens expire.
+        // Rights of former groups end now, not when tokens expire.
         let store = audited(auth, &name, "-", "revoke access", &SignInRequest::default());
         store.accounts().revoke_identity(Identity { issuer: &settings.issuer, subject: &subject }).await?;
         return Err(SignInError::NoAccess(name));

@@ -164,7 +164,7 @@ impl Receiver {
         }
     }
 
-    /// Stores messages, and keeps trying while the archive is unavailable. Fails if they cannot be stored at all.
+    /// Stores messages, and keeps trying while the archive is unavailable. Fails if they can never be stored.
     async fn store_part(
         &self,
         transport: &'static str,
@@ -383,7 +383,7 @@ impl Throttle {
     }
 }
 
-/// The end of a message that stands for others.
+/// The suffix of a message that represents others.
 pub(crate) fn and_more(more: u64) -> String {
     match more {
         0 => String::new(),

@@ -1,8 +1,9 @@
-//! Where a message ends in a stream of bytes (RFC 6587): after the number of bytes before it, or at a line break or a zero.
+//! Framing of messages in a stream of bytes (RFC 6587): a message ends after the number of bytes before it, or at a
+//! line break or a zero.
 //!
 //! All occur on one port, and are told apart message by message: a number is followed by a space and `<` or `{`. Once a
-//! message had its length before it, the next one has as well, or begins with `<` or `{`: a line that does not is no part of
-//! the message before, which is complete.
+//! message had its length before it, the next one has as well, or begins with `<` or `{`: a line that does not is no
+//! part of the message before, which is complete.
 
 use bytes::{Buf, BytesMut};
 use memchr::memchr2;
@@ -19,7 +20,7 @@ pub(crate) struct Frame {
     pub(crate) start: Start,
 }
 
-/// What a frame begins with, as far as its place in the stream says.
+/// The kind of the beginning of a frame, as far as its position in the stream determines it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Start {
     /// A message.
@@ -133,7 +134,7 @@ impl Frames {
         }
     }
 
-    /// What is left at the end of the stream: a line without a line break, or a message that is not complete.
+    /// The rest at the end of the stream: a line without a line break, or a message that is not complete.
     pub(crate) fn finish(&mut self, buffer: &mut BytesMut) -> Option<Frame> {
         let rest = buffer.split();
         match std::mem::replace(&mut self.state, State::Between) {
@@ -175,7 +176,7 @@ impl Frames {
 
     fn end_line(&mut self, separator: u8, start: Start) {
         self.before = match start {
-            // What follows is no part of a message either.
+            // The following bytes are not part of a message either.
             Start::NoLength => End::Counted,
             Start::Message | Start::Line if separator == 0 => End::Zero,
             Start::Message | Start::Line => End::LineBreak,

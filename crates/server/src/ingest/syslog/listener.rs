@@ -28,7 +28,7 @@ use crate::ingest::syslog::socket_drops::datagrams_lost;
 use crate::limits;
 use crate::metrics::counters::Metrics;
 
-/// Why syslog cannot be received.
+/// The reason why syslog cannot be received.
 #[derive(Debug, thiserror::Error)]
 pub enum SyslogError {
     /// An address cannot be listened on.
@@ -38,7 +38,7 @@ pub enum SyslogError {
         transport: &'static str,
         /// The address of the settings.
         address: SocketAddr,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The settings contradict themselves.
@@ -58,7 +58,7 @@ pub(crate) struct Listeners {
     connections: Arc<Semaphore>,
 }
 
-/// What listeners share.
+/// State shared by all listeners.
 #[derive(Clone)]
 struct Shared {
     receiver: Arc<Receiver>,
@@ -80,7 +80,7 @@ impl Listeners {
             let bound = TcpListener::bind(address).and_then(|listener| {
                 listener.set_nonblocking(true)?;
                 SockRef::from(&listener).listen(limits::BACKLOG)?;
-                // What is in there when the process is killed is lost. Connections inherit it.
+                // Data in this buffer is lost when the process is killed. Connections inherit its size.
                 let _ = SockRef::from(&listener).set_recv_buffer_size(limits::SYSLOG_TCP_BUFFER_BYTES);
                 info!("syslog listens on {transport} {}", listener.local_addr()?);
                 Ok(listener)
@@ -168,7 +168,7 @@ async fn accept(shared: Shared, listener: Arc<TcpListener>, tls: Option<RustlsCo
     Ok(())
 }
 
-/// What serves a connection; none if it is not accepted.
+/// The task that serves a connection; none if it is not accepted.
 fn connection(
     shared: &Shared,
     stream: TcpStream,
@@ -257,8 +257,8 @@ async fn receive(
     receiver.store(transport, batch, &mut last, stop).await;
 }
 
-/// Receives datagrams, each a message, while those before are stored. If too many wait, the system discards further ones,
-/// which is counted.
+/// Receives datagrams, each a message, while those before are stored. If too many wait, the system discards further
+/// ones, which is counted.
 async fn receive_datagrams(shared: Shared, socket: Arc<UdpSocket>) -> io::Result<()> {
     let Shared { receiver, stop, .. } = shared;
     let socket = tokio::net::UdpSocket::from_std(socket.try_clone()?)?;

@@ -9,7 +9,7 @@ use runlog_model::{LogZone, TaskId, WorkspaceId};
 use crate::http::proxies::Network;
 use crate::http::tls::TlsFiles;
 
-/// What is received by syslog, and where it is stored.
+/// The syslog listeners, and where their messages are stored.
 #[derive(Clone)]
 pub struct SyslogSettings {
     /// Address for plain TCP (RFC 6587). Default: none.
@@ -32,12 +32,13 @@ pub struct SyslogSettings {
     pub task: Option<TaskId>,
     /// The zone of times without one. Default: UTC.
     pub zone: LogZone,
-    /// Longest message; the rest of a longer one is cut off, which is counted and marked. Unit: bytes. Default: 256 KiB.
+    /// Longest message; the rest of a longer one is cut off, which is counted and marked. Unit: bytes. Default: 256
+    /// KiB.
     pub message_bytes_max: usize,
     /// Maximum number of connections; further ones are closed and counted. Default: 256.
     pub connections_max: usize,
-    /// How long a connection may be idle until it is closed. Default: one day; senders notice a closed connection only when
-    /// they lose a message.
+    /// How long a connection may be idle until it is closed. Default: one day; senders notice a closed connection only
+    /// when they lose a message.
     pub idle_max: Duration,
 }
 
@@ -93,7 +94,7 @@ impl SyslogSettings {
         }
     }
 
-    /// Whether messages from this address are accepted.
+    /// True if messages from this address are accepted.
     pub(crate) fn allows(&self, sender: SocketAddr) -> bool {
         let address = sender.ip().to_canonical();
         match self.allow.as_slice() {
@@ -102,7 +103,7 @@ impl SyslogSettings {
         }
     }
 
-    /// What is wrong with the settings, and what to do about it.
+    /// The first error in the settings, and how to correct it.
     pub fn check(&self) -> Result<(), String> {
         let listeners = [("tcp", self.tcp), ("tls", self.tls), ("udp", self.udp)];
         if listeners.iter().all(|(_, address)| address.is_none()) {

@@ -6,10 +6,10 @@
 //! table       `records`: the sealed logs of the workspace; `runs`, `tasks`, `component_metrics`: as in SQL
 //! ```
 //!
-//! The metadata of a table comes with the answer, and names manifests and sealed files where they are stored: engines read
-//! them from there. `config` lists what there is, so that clients do not try to write; what they try nevertheless is
-//! answered with 404 or 405. An engine without credentials for the bucket has its requests signed here ([`sign`]). Errors
-//! have the form of Iceberg ([`error`]).
+//! The metadata of a table comes with the answer, and names manifests and sealed files where they are stored: engines
+//! read them from there. `config` lists what there is, so that clients do not try to write; what they try nevertheless
+//! is answered with 404 or 405. An engine without credentials for the bucket has its requests signed here ([`sign`]).
+//! Errors have the form of Iceberg ([`error`]).
 
 mod error;
 pub(super) mod sign;
@@ -36,7 +36,7 @@ use crate::http::web::header_has;
 use crate::routes::iceberg::error::{IcebergError, IcebergResult, check_is_on};
 use crate::routes::oauth;
 
-/// What clients may call, as `config` lists it.
+/// The endpoints that clients can call, as `config` lists them.
 const ENDPOINTS: [&str; 7] = [
     "GET /v1/{prefix}/namespaces",
     "GET /v1/{prefix}/namespaces/{namespace}",
@@ -63,7 +63,7 @@ query_parameters! {
     }
 }
 
-/// Returns what clients of the catalog need to know: the prefix of its paths, and the operations that there are.
+/// Returns the configuration for clients of the catalog: the prefix of its paths, and the available operations.
 #[utoipa::path(
     get,
     path = "/iceberg/v1/config",
@@ -252,7 +252,7 @@ pub(super) async fn table(
     Path((prefix, namespace, table)): Path<(String, String, String)>,
 ) -> IcebergResult<Response> {
     let (workspace, kind) = table_of(&app, &caller, &prefix, &namespace, &table).await?;
-    // Whether there is such a table; it is not loaded for that.
+    // Checks that the table exists, without loading it.
     if method == Method::HEAD {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }

@@ -1,7 +1,7 @@
 //! `POST /iceberg/v1/aws/s3/sign`: signs requests of engines to the bucket, so that they need no credentials for it.
 //!
-//! A signature is given for GET and HEAD of exactly one object, which belongs to a table of a workspace that the caller may
-//! read. It is a credential for fifteen minutes: neither it nor the request is logged.
+//! A signature is given for GET and HEAD of exactly one object, which belongs to a table of a workspace that the caller
+//! may read. It is a credential for fifteen minutes: neither it nor the request is logged.
 
 use axum::Json;
 use axum::extract::State;
@@ -22,10 +22,10 @@ use crate::routes::iceberg::error::{IcebergError, IcebergResult, check_is_on};
 /// The path of this route below the catalog.
 const ENDPOINT: &str = "v1/aws/s3/sign";
 
-/// A header of clients that names how they want to get access to files.
+/// The header in which clients name how they want to access files.
 const ACCESS_DELEGATION: &str = "x-iceberg-access-delegation";
 
-/// A request that is to be signed; its region is that of the bucket, whatever the client says.
+/// A request that is to be signed; its region is that of the bucket, whichever the client names.
 #[derive(Debug, Deserialize)]
 pub(crate) struct SignRequest {
     /// `GET` or `HEAD`.
@@ -67,7 +67,8 @@ pub(crate) async fn sign(
     Ok(([(header::CACHE_CONTROL, "no-store")], body).into_response())
 }
 
-/// What a loaded table tells the client of access to its files: where they are and who signs, if it asks for that.
+/// The properties of a loaded table for access to its files: the endpoint, and the signer if the client requests
+/// signing.
 pub(super) fn config(app: &App, headers: &HeaderMap) -> Value {
     let wanted = headers.get_all(ACCESS_DELEGATION).iter().filter_map(|value| value.to_str().ok());
     let is_wanted = wanted.flat_map(|value| value.split(',')).any(|one| one.trim() == "remote-signing");

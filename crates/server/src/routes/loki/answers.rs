@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 /// The flag with which a client asks for the labels of an entry by where they come from.
 const CATEGORIES: &str = "categorize-labels";
 
-/// What a query has read.
+/// The statistics of a query.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Work {
     pub(super) records: u64,

@@ -23,7 +23,7 @@ use crate::routes::loki::within_limits::{QUERY_TIME_MAX, QueryCancellation, comp
 /// Unit: bytes.
 const BYTES_MAX: usize = 32 << 20;
 
-/// What the labels of each record may take beside that. Unit: bytes.
+/// Maximum size of the labels of each record. Unit: bytes.
 const LABELS_BYTES_FREE: usize = 1 << 10;
 
 /// Maximum number of runs in the matcher that an error suggests, to exclude them.
@@ -31,7 +31,7 @@ const RUNS_LEFT_OUT_MAX: usize = 5;
 
 /// Which records are wanted, and how many.
 pub(super) struct Wanted {
-    /// None for no time at all.
+    /// None if no time matches.
     pub(super) range: Option<TimeRange>,
     pub(super) order: SearchOrder,
     pub(super) limit: usize,
@@ -43,7 +43,7 @@ pub(super) struct Wanted {
 pub(super) struct LogFilter {
     pub(super) selected: SelectedRuns,
     pipeline: Pipeline,
-    /// What the pipeline reads to decide; the records that are found have everything.
+    /// The fields that the pipeline reads to filter; records that match have all fields.
     needs: Needs,
     cancellation: QueryCancellation,
 }

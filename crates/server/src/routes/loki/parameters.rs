@@ -45,7 +45,8 @@ query_parameters! {
         end: Option<Instant> = "end",
         /// The instant of an instant query. Default: now.
         time: Option<Instant> = "time",
-        /// Start of the range before its end, or before now if the end is in the future, such as `6h`, if there is no `start`.
+        /// Start of the range before its end, or before now if the end is in the future, such as `6h`, if there is no
+        /// `start`.
         since: Option<Span> = "since",
         /// Of a log query: return only records that are at least this far apart, such as `1m`.
         interval: Option<Span> = "interval",
@@ -150,7 +151,7 @@ impl ParameterValue for Direction {
     }
 }
 
-/// What a volume is about.
+/// The grouping of a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AggregateBy {
     Series,
@@ -211,7 +212,7 @@ impl RangeQuery {
         Ok((first <= last).then(|| millis_range(first, last)))
     }
 
-    /// The range in which streams are looked for.
+    /// The range in which streams are searched.
     pub(super) fn stream_range(&self, now: Timestamp) -> ApiResult<TimeRange> {
         let (start, end) = self.bounds_ns(now)?;
         Ok(millis_range(start.div_euclid(MS), end.div_euclid(MS)))

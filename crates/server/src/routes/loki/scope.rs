@@ -19,16 +19,16 @@ use crate::http::error::{ApiError, ApiResult};
 /// The labels of a stream.
 pub(super) const STREAM_LABELS: [&str; 6] = ["environment", "service_name", "severity", "status", "task", "workspace"];
 
-/// Most tasks of the workspaces of a query, whose names it knows.
+/// Maximum number of tasks of the workspaces of a query whose names are loaded.
 const TASKS_MAX: u64 = 50_000;
 
-/// Longest name by which tasks are looked up. Unit: bytes.
+/// Maximum length of a name by which tasks are looked up. Unit: bytes.
 const NAME_PART_BYTES_MAX: usize = 200;
 
-/// Most runs that a selector names and by which the catalog is asked; with more, each run is checked.
+/// Maximum number of runs that a selector names for a query of the catalog by ID; with more, each run is checked.
 pub(super) const RUN_IDS_MAX: usize = 500;
 
-/// Most tasks by which the catalog is asked for runs; with more, each run is checked.
+/// Maximum number of tasks for a query of the catalog for their runs; with more, each run is checked.
 const TASK_IDS_MAX: usize = 500;
 
 /// The names of workspaces and tasks.
@@ -45,7 +45,7 @@ struct WorkspaceNames {
     environment_id: String,
 }
 
-/// What a selector asks for.
+/// The runs and records that a selector matches.
 #[derive(Debug, Clone)]
 pub(super) struct SelectedRuns {
     pub(super) task_names: Arc<TaskNames>,
@@ -56,7 +56,7 @@ pub(super) struct SelectedRuns {
     pub(super) severities: Option<Vec<Severity>>,
 }
 
-/// What a selector may compare that is not a label of the stream.
+/// A value that a selector can compare and that is not a label of the stream.
 const SELECTABLE: [&str; 5] = ["detected_level", "environment_id", "run_id", "task_id", "workspace_id"];
 
 /// The level of a severity, as Grafana shows it.
@@ -146,7 +146,8 @@ impl SelectedRuns {
         Ok(Self { task_names: Arc::new(task_names), matchers, workspace_ids, task_ids, run_ids, severities })
     }
 
-    /// False when the selector asks for runs by their IDs and does not name them, so that the catalog cannot be asked.
+    /// False if the selector restricts the IDs of runs without naming them, so that the catalog cannot be queried by
+    /// ID.
     pub(super) fn is_of_named_runs(&self) -> bool {
         let is_any = |matcher: &Matcher| {
             let any = (matcher.op, matcher.value.as_str());
@@ -172,7 +173,7 @@ impl SelectedRuns {
         let run = ScanRun { run_id: "", task_id: &task_id, workspace_id: &workspace_id, status: &figures.status };
         let is_wanted = figures.records > 0.0
             && self.matchers.iter().all(|matcher| match matcher.name.as_str() {
-                // The catalog was asked for these.
+                // The query of the catalog has selected these.
                 "severity" | "detected_level" | "run_id" => true,
                 "task" | "service_name" => matcher.fits(&figures.task_name),
                 name => matcher.fits(self.task_names.of_run(&run, name)),
@@ -202,7 +203,7 @@ impl SelectedRuns {
 fn named_runs(matchers: &[Matcher]) -> Option<Vec<RunId>> {
     let of_run = || matchers.iter().filter(|matcher| matcher.name == "run_id");
     let mut named: Vec<RunId> = of_run().find_map(|matcher| match matcher.op {
-        // What is no ID is the ID of no run.
+        // A text that is not an ID matches no run.
         MatchOp::Equal => Some(matcher.value.parse().into_iter().collect()),
         // As Grafana writes several values of a variable.
         MatchOp::Matches => matcher.value.split('|').map(|id| id.parse().ok()).collect(),

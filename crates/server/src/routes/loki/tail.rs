@@ -1,8 +1,8 @@
 //! `GET /loki/api/v1/tail`: follows a log query over a WebSocket.
 //!
 //! New records are found by their arrival and not by their time: the catalog lists the runs for which records were
-//! stored since it was last asked, and those records whose number is new are sent. A record that comes late is sent when
-//! it comes, and none is sent twice.
+//! stored since it was last asked, and those records whose number is new are sent. A record that comes late is sent
+//! when it comes, and none is sent twice.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ use crate::routes::loki::parameters::{FormOrQuery, MS, RangeQuery};
 use crate::routes::loki::scope::SelectedRuns;
 use crate::routes::loki::within_limits::{QUERY_TIME_MAX, QueryCancellation, compute, within_limits};
 
-/// How often new records are looked for.
+/// Interval between searches for new records.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a log is followed; the client then connects again. As in Loki.
@@ -45,7 +45,7 @@ const PAGE_TIME_MAX: Duration = Duration::from_secs(QUERY_TIME_MAX.as_secs() / 2
 /// How long a message may take to be sent.
 const SEND_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// How often a client is asked whether it is still there, and how long nothing may come from it.
+/// Interval between pings of a client, and how long it may take to respond.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const SILENCE_MAX: Duration = Duration::from_secs(90);
 
@@ -124,12 +124,12 @@ struct Tail {
     app: App,
     caller: StreamCaller,
     log: LogExpr,
-    /// How many records of each run were looked at.
+    /// Number of records of each run that were read.
     known: HashMap<RunId, i64>,
     looked_at: Timestamp,
 }
 
-/// Why nothing more is sent.
+/// The reason why the stream ends.
 enum TailEnd {
     ClientGone,
     Failed(ApiError),
@@ -192,7 +192,7 @@ impl Tail {
         let wanted = Wanted { range, order: SearchOrder::NewestFirst, limit, interval_ms: None };
         let finding = find(&self.app, self.caller.caller(), &self.log, wanted);
         let mut records = client.unless_closed(within_limits(&self.app, finding)).await?;
-        // What has come since is sent as new.
+        // Records received since then are sent as new.
         records
             .found
             .retain(|found| self.known.get(&found.run_id()).is_some_and(|known| found.view().arrival < *known));
@@ -262,9 +262,9 @@ impl Tail {
 /// The client of a log that is followed.
 struct Client<'s> {
     socket: &'s mut WebSocket,
-    /// When it was last asked whether it is still there.
+    /// When the last ping was sent.
     pinged: Instant,
-    /// When it was first asked so since something last came from it.
+    /// When the first ping was sent that was not answered.
     unanswered: Option<Instant>,
 }
 

@@ -12,8 +12,8 @@ use crate::http::error::{ApiError, ApiResult};
 /// Maximum time of a query. Grafana and logcli wait longer than that by default.
 pub(super) const QUERY_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// Whether a query was given up: its time is over, or its client has gone. What is done for it on other threads does not
-/// end with its future, and looks here before each record.
+/// True if a query was cancelled: it has reached its time limit, or its client has disconnected. What is done for it on
+/// other threads does not end with its future, and looks here before each record.
 #[derive(Debug, Clone, Default)]
 pub(super) struct QueryCancellation(Arc<AtomicBool>);
 
