@@ -31,6 +31,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr as PhysicalBinary, Column};
 
 use crate::functions::ages::age;
+use crate::functions::in_subquery::value_in_list;
 use crate::functions::times::{WideFunction, is_replaced, wide};
 use crate::functions::zones::timezone;
 use crate::functions::{json, json_values, row_functions};
@@ -303,7 +304,10 @@ impl Functions {
             .flat_map(|(functions, growth)| functions.into_iter().map(move |function| (function, growth)));
         let parts: Vec<Arc<ScalarUDF>> = grouped.map(|(function, growth)| measured(function, growth)).collect();
         named.extend(
-            parts.into_iter().chain([timezone(), age()]).map(|function| (function.name().to_owned(), function)),
+            parts
+                .into_iter()
+                .chain([timezone(), age(), value_in_list()])
+                .map(|function| (function.name().to_owned(), function)),
         );
         Self { named, joined_text: measured(Arc::new(JoinedText::default()), Growth::Times(1)) }
     }

@@ -21,8 +21,10 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use crate::functions::arithmetic::with_checked_sign;
 use crate::functions::casts::{with_postgres_texts, with_postgres_values};
 use crate::functions::guards::with_guards;
+use crate::functions::in_subquery::with_three_valued_lists;
 use crate::functions::intervals::{with_postgres_intervals, with_sorted_intervals};
 use crate::functions::single_row::with_single_row;
+use crate::functions::subqueries::with_subqueries_first;
 use crate::functions::times::{is_utc, with_wide_times};
 
 /// Nanoseconds of an instant.
@@ -54,6 +56,8 @@ pub(crate) fn with_workarounds(plan: LogicalPlan) -> Result<LogicalPlan> {
         })?
         .map_data(with_recomputed_schema)?
         .transform_data(with_sorted_intervals)?
+        .transform_data(with_three_valued_lists)?
+        .transform_data(with_subqueries_first)?
         .transform_data(with_guards)
     })?;
     Ok(plan.data)

@@ -461,7 +461,7 @@ fn compute_subquery(expr: &mut Expr) -> ControlFlow<()> {
         }
         Expr::InSubquery { expr, subquery, negated } => {
             let list = format!("SELECT array_agg(value) FROM ({subquery}) AS list (value)");
-            (format!("SELECT coalesce(array_has(({list}), {expr}), false)"), *negated)
+            (format!("SELECT value_in_list(({list}), {expr})"), *negated)
         }
         _ => return ControlFlow::Continue(()),
     };
@@ -615,7 +615,12 @@ fn array_of(mut query: Query) -> Result<Expr> {
         }
         *item = array;
     }
-    Ok(Expr::Subquery(Box::new(query)))
+    Ok(or_empty(Expr::Subquery(Box::new(query))))
+}
+
+/// The array, or an empty one where there are no rows, for which the aggregate returns NULL.
+fn or_empty(array: Expr) -> Expr {
+    call("coalesce", vec![array, call("make_array", Vec::new())])
 }
 
 /// Whether a query returns a value for each row of its tables.
@@ -651,7 +656,7 @@ fn numbered_array(query: &Query, order: Vec<OrderByExpr>) -> Result<Expr> {
         "SELECT (SELECT array_agg(value ORDER BY {by}) FROM (SELECT value, row_number() OVER () AS number \
          FROM ({query}) AS list (value)) AS numbered)"
     );
-    parsed_expr(&text).ok_or_else(unordered_array)
+    parsed_expr(&text).map(or_empty).ok_or_else(unordered_array)
 }
 
 fn unordered_array() -> DataFusionError {

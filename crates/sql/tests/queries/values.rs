@@ -326,6 +326,91 @@ async fn similar_to_compares_whole_texts() {
     .await;
 }
 
+/// `IN` of a subquery was false where it is NULL, and the condition of a correlated `NOT IN` removed all rows.
+#[tokio::test]
+async fn in_with_a_subquery_is_null_where_it_is_unknown() {
+    let known = "(VALUES (1), (2)) AS u (y)";
+    let with_null = "(VALUES (1), (NULL)) AS u (y)";
+    let rows = "FROM (VALUES (1), (2), (5), (NULL)) AS t (x)";
+    let found = "coalesce(string_agg(coalesce(CAST(x AS VARCHAR), 'null'), ' ' ORDER BY x), 'none')";
+    let value = |text: &str| format!("coalesce(CAST({text} AS VARCHAR), 'null')");
+    let values = [
+        (format!("1 IN (SELECT y FROM {with_null})"), "true"),
+        (format!("2 IN (SELECT y FROM {with_null})"), "null"),
+        (format!("2 NOT IN (SELECT y FROM {with_null})"), "null"),
+        (format!("3 NOT IN (SELECT y FROM {known})"), "true"),
+        (format!("NULL IN (SELECT y FROM {known})"), "null"),
+        (format!("NULL IN (SELECT y FROM {known} WHERE y > 5)"), "false"),
+    ];
+    for (expr, expected) in values {
+        check(&[(&value(&expr), expected)]).await;
+    }
+    let conditions = [
+        (format!("x NOT IN (SELECT y FROM {known})"), "5"),
+        (format!("x NOT IN (SELECT y FROM {with_null})"), "none"),
+        (format!("x NOT IN (SELECT y FROM {with_null}) OR x = 5"), "5"),
+        (format!("(x IN (SELECT y FROM {with_null})) IS NULL"), "2 5 null"),
+        (format!("(x NOT IN (SELECT y FROM {known})) IS NOT TRUE"), "1 2 null"),
+        (format!("3 NOT IN (SELECT y FROM {with_null})"), "none"),
+        (format!("3 NOT IN (SELECT y FROM {known}) AND x < 3"), "1 2"),
+        ("x NOT IN (SELECT y FROM (VALUES (1, 1), (NULL, 2), (7, 5)) AS u (y, z) WHERE z = x)".to_owned(), "5 null"),
+        (
+            "(x NOT IN (SELECT y FROM (VALUES (1, 1), (NULL, 2)) AS u (y, z) WHERE z = x)) IS NULL \
+             OR (x IN (SELECT CAST(NULL AS INT))) IS NOT NULL"
+                .to_owned(),
+            "2",
+        ),
+    ];
+    for (condition, expected) in conditions {
+        check(&[(&format!("{found} {rows} WHERE {condition}"), expected)]).await;
+    }
+}
+
+/// The engine has scalar subqueries in projections and filters only: other queries were refused.
+#[tokio::test]
+async fn subqueries_are_computed_within_aggregates_groups_and_orders() {
+    let rows = "FROM (VALUES (1), (2), (3), (3)) AS t (x)";
+    let list = "(SELECT y FROM (VALUES (1), (3)) AS u (y))";
+    let largest = "(SELECT max(y) FROM (VALUES (10), (20)) AS u (y))";
+    for (select, expected) in [
+        (format!("count(*) FILTER (WHERE x IN {list}) {rows}"), "3"),
+        (format!("sum(CASE WHEN x IN {list} THEN 1 ELSE 0 END) {rows}"), "3"),
+        (format!("max(x + {largest}), min({largest}) {rows}"), "23,20"),
+        (
+            format!(
+                "string_agg(CAST(k AS VARCHAR) || n, ' ' ORDER BY k) FROM (SELECT x IN {list} AS k, count(*) AS n {rows} GROUP BY 1) AS g"
+            ),
+            "false1 true3",
+        ),
+        (format!("first_value(x) FROM (SELECT x {rows} ORDER BY x NOT IN {list} DESC LIMIT 1) AS g"), "2"),
+        (format!("sum((SELECT count(*) FROM (VALUES (1), (3)) AS u (y) WHERE y = x)) {rows}"), "3"),
+    ] {
+        check(&[(&select, expected)]).await;
+    }
+}
+
+#[tokio::test]
+async fn arrays_of_queries_without_rows_are_empty() {
+    check(&[
+        ("cardinality(ARRAY(SELECT value FROM range(1, 4) WHERE value > 5))", "0"),
+        ("cardinality(ARRAY(SELECT value FROM range(1, 4) WHERE value > 5 ORDER BY value LIMIT 2))", "0"),
+        ("1 = ANY (ARRAY(SELECT value FROM range(1, 4) WHERE value > 5))", "false"),
+    ])
+    .await;
+}
+
+/// A time of day became an interval, which might be negative.
+#[tokio::test]
+async fn the_sum_of_a_time_of_day_and_an_interval_is_a_time_of_day() {
+    check(&[
+        ("CAST(TIME '23:30' + INTERVAL '1 hour' AS VARCHAR)", "00:30:00"),
+        ("CAST(TIME '00:30' - INTERVAL '1 hour 1 second' AS VARCHAR)", "23:29:59"),
+        ("CAST(INTERVAL '25 hours' + TIME '01:00' AS VARCHAR)", "02:00:00"),
+        ("CAST(TIME '10:00' + INTERVAL '1 month 2 days' AS VARCHAR)", "10:00:00"),
+    ])
+    .await;
+}
+
 /// The order was dropped, and a limit was that of the one row with the array.
 #[tokio::test]
 async fn arrays_of_queries_have_their_order_and_their_limit() {
