@@ -536,11 +536,15 @@ fn a_service_with_certificates_of_ones_own_is_reached_by_those_who_have_theirs()
 
 #[test]
 fn an_address_without_a_scheme_or_with_a_name_is_understood() {
-    check_failure(
-        runlog(&["runs", "--api-url", "localhost:8480"]).env("RUNLOG_TOKEN", "t").output().unwrap(),
-        2,
-        &["http://localhost:8480?"],
-    );
+    for address in ["localhost:8480", "127.0.0.1:8480", "runlog.example.com"] {
+        let asked = format!("did you mean http://{address}?");
+        for arguments in
+            [["runs", "--api-url", address], ["health", "--api-url", address], ["login", address, "--profile=x"]]
+        {
+            check_failure(runlog(&arguments).env("RUNLOG_TOKEN", "t").output().unwrap(), 2, &[&asked]);
+        }
+    }
+    check_failure(runlog(&["runs", "--api-url", "https://"]).output().unwrap(), 2, &["https://runlog.example.com"]);
     let used = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("localhost:{}", used.local_addr().unwrap().port());
     let folder = tempfile::tempdir().unwrap();

@@ -27,7 +27,7 @@ pub(crate) struct ConnectArgs {
     #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(profile::candidates))]
     profile: Option<ProfileName>,
     /// Base URL of the API [default: a Runlog on this machine, http://127.0.0.1:8480]
-    #[arg(long, env = "RUNLOG_API_URL", value_name = "URL", conflicts_with = "region")]
+    #[arg(long, env = "RUNLOG_API_URL", value_name = "URL", value_parser = service_url, conflicts_with = "region")]
     api_url: Option<Url>,
     /// Region of Talend Cloud: eu, us, us-west, ap or au
     #[arg(long, env = "RUNLOG_REGION", value_name = "REGION", value_parser = region)]
@@ -69,6 +69,20 @@ pub(crate) struct TlsArgs {
     /// PEM file with a client certificate and its private key, for services that require one
     #[arg(long, env = "RUNLOG_CLIENT_CERTIFICATE", value_name = "FILE")]
     client_certificate: Option<PathBuf>,
+}
+
+/// The base URL of a service.
+pub(crate) fn service_url(text: &str) -> Result<Url, String> {
+    // `localhost:8480` is a URL with the scheme `localhost`.
+    match text.parse::<Url>() {
+        Ok(url) if url.has_host() => Ok(url),
+        _ => Err(match format!("http://{text}").parse::<Url>() {
+            Ok(_) if !text.contains("//") => {
+                format!("a URL begins with http:// or https://; did you mean http://{text}?")
+            }
+            _ => "this is not a URL such as https://runlog.example.com".to_owned(),
+        }),
+    }
 }
 
 /// A region of Talend Cloud.

@@ -194,7 +194,9 @@ impl TaskRef {
     pub(crate) async fn resolve(&self, client: &Client) -> Outcome<TaskId> {
         match self.0.parse() {
             Ok(id) => Ok(id),
-            Err(_) => self.find(client).await?.ok_or_else(|| self.not_found()),
+            Err(_) => {
+                self.find(client).await?.ok_or_else(|| self.not_found(", and `runlog admin tasks create` creates one"))
+            }
         }
     }
 
@@ -202,12 +204,13 @@ impl TaskRef {
     pub(crate) async fn resolve_abbreviated(&self, client: &Client) -> Outcome<TaskId> {
         match self.0.parse() {
             Ok(id) => Ok(id),
-            Err(_) => self.find_abbreviated(client).await?.ok_or_else(|| self.not_found()),
+            Err(_) => self.find_abbreviated(client).await?.ok_or_else(|| self.not_found("")),
         }
     }
 
-    fn not_found(&self) -> Failure {
-        let message = format!("no task that you may view is named {:?}; `runlog tasks` lists them", self.0);
+    fn not_found(&self, more: &str) -> Failure {
+        let name = &self.0;
+        let message = format!("no task that you may view is named {name:?}; `runlog tasks` lists them{more}");
         Failure::new(Exit::NotFound, message)
     }
 
@@ -255,7 +258,10 @@ impl WorkspaceRef {
     pub(crate) async fn resolve(&self, client: &Client) -> Outcome<WorkspaceId> {
         match self.0.parse() {
             Ok(id) => Ok(id),
-            Err(_) => self.find(client).await?.ok_or_else(|| self.not_found()),
+            Err(_) => self
+                .find(client)
+                .await?
+                .ok_or_else(|| self.not_found(", and `runlog admin workspaces create` creates one")),
         }
     }
 
@@ -263,12 +269,13 @@ impl WorkspaceRef {
     pub(crate) async fn resolve_abbreviated(&self, client: &Client) -> Outcome<WorkspaceId> {
         match self.0.parse() {
             Ok(id) => Ok(id),
-            Err(_) => self.find_abbreviated(client).await?.ok_or_else(|| self.not_found()),
+            Err(_) => self.find_abbreviated(client).await?.ok_or_else(|| self.not_found("")),
         }
     }
 
-    fn not_found(&self) -> Failure {
-        let message = format!("no workspace that you may view is named {:?}; `runlog workspaces` lists them", self.0);
+    fn not_found(&self, more: &str) -> Failure {
+        let name = &self.0;
+        let message = format!("no workspace that you may view is named {name:?}; `runlog workspaces` lists them{more}");
         Failure::new(Exit::NotFound, message)
     }
 

@@ -17,7 +17,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::candidates;
-use crate::arguments::connect::ConnectArgs;
+use crate::arguments::connect::{ConnectArgs, service_url};
 use crate::arguments::names::TaskRef;
 use crate::arguments::number::between;
 use crate::arguments::span::Span;
@@ -63,7 +63,7 @@ pub(crate) struct CanaryArgs {
     #[arg(long, value_name = "TIME", default_value = "10m")]
     within: Span,
     /// Service to fetch the log from, if it is a different one; its token is in RUNLOG_THROUGH_TOKEN
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = service_url)]
     through: Option<url::Url>,
     /// File to write the results to as metrics, for Prometheus' node_exporter
     #[arg(long, value_name = "FILE")]

@@ -11,7 +11,7 @@ use runlog_store::{Store, StoreSettings};
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::archive::{OpenArgs, folder_without_archive};
-use crate::arguments::connect::TlsArgs;
+use crate::arguments::connect::{TlsArgs, service_url};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::terminal::{BAD, FAINT, GOOD, STRONG, result_json, result_line, styled};
 use crate::system::{SystemClock, SystemRandom};
@@ -22,7 +22,7 @@ pub(crate) struct DoctorArgs {
     #[command(flatten)]
     archive: OpenArgs,
     /// Base URL of a service to check as well
-    #[arg(long, env = "RUNLOG_API_URL", value_name = "URL")]
+    #[arg(long, env = "RUNLOG_API_URL", value_name = "URL", value_parser = service_url)]
     api_url: Option<url::Url>,
     #[command(flatten)]
     tls: TlsArgs,

@@ -3,7 +3,7 @@
 use clap::Args;
 use runlog_client::Readiness;
 
-use crate::arguments::connect::TlsArgs;
+use crate::arguments::connect::{TlsArgs, service_url};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::terminal::result_line;
 
@@ -11,7 +11,7 @@ use crate::render::terminal::result_line;
 #[command(after_help = "Exit codes: 0 if the service can use its archive, 5 if it cannot or does not respond.")]
 pub(crate) struct HealthArgs {
     /// Base URL of the service
-    #[arg(long, env = "RUNLOG_API_URL", default_value = "http://127.0.0.1:8480", value_name = "URL")]
+    #[arg(long, env = "RUNLOG_API_URL", default_value = "http://127.0.0.1:8480", value_name = "URL", value_parser = service_url)]
     api_url: url::Url,
     #[command(flatten)]
     tls: TlsArgs,

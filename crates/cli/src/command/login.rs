@@ -10,7 +10,7 @@ use runlog_model::wire::sign_in::DeviceTokenRequest;
 use secrecy::SecretString;
 use url::Url;
 
-use crate::arguments::connect::{TlsArgs, client_for};
+use crate::arguments::connect::{TlsArgs, client_for, service_url};
 use crate::arguments::profile::{self, Profile, ProfileName};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::hidden::hidden_line;
@@ -32,7 +32,7 @@ Examples:
   runlog runs --failed --last 1d --profile staging")]
 pub(crate) struct LoginArgs {
     /// Base URL of the service
-    #[arg(value_name = "URL")]
+    #[arg(value_name = "URL", value_parser = service_url)]
     url: Url,
     /// Name of the profile [default: default]
     #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(profile::candidates))]

@@ -10,7 +10,7 @@ use runlog_server::{Bounds, ClientAddressSource, Network, OtlpAttributes, Postgr
 use runlog_sql::SqlSettings;
 
 use crate::arguments::archive::{LocationArgs, SPILL_FOLDER};
-use crate::arguments::connect::tls_of_files;
+use crate::arguments::connect::{service_url, tls_of_files};
 use crate::arguments::log::LogArgs;
 use crate::arguments::number::between;
 use crate::arguments::span::Span;
@@ -44,7 +44,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "RUNLOG_SETTLE", value_name = "TIME")]
     pub(super) settle: Option<Span>,
     /// Base URL under which clients reach this service, used in links [default: the host of the request]
-    #[arg(long, env = "RUNLOG_PUBLIC_URL", value_name = "URL")]
+    #[arg(long, env = "RUNLOG_PUBLIC_URL", value_name = "URL", value_parser = service_url)]
     pub(super) public_url: Option<url::Url>,
     /// Hosts under which assistants may call /mcp, in addition to that of the public URL and loopback addresses,
     /// comma-separated; requests for other hosts are refused, to prevent DNS rebinding
