@@ -104,8 +104,12 @@ fn of_parsed(message: &str) -> Reason {
     }
 }
 
-/// Returns the reason for a text that is not a time: out of range if it begins like a date.
+/// Returns the reason for a text that is not a time: out of range if it begins like a date, or like a time of day.
 fn of_time(name: &str, text: &str) -> Reason {
+    let is_number = |part: &str| (1..=2).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+    if name == "time" && text.trim().split(':').take(2).filter(|part| is_number(part)).count() == 2 {
+        return Reason::with("22008", format!("date/time field value out of range: \"{text}\""));
+    }
     let mut parts = text.trim().split(['-', ' ', 'T']);
     let mut has_digits = |count: usize| {
         parts
@@ -142,6 +146,9 @@ fn of_missing_part(message: &str) -> Reason {
     if let Some(name) = message.strip_prefix("Unsupported SQL type ") {
         return Reason::with("42704", format!("there is no type {name}"));
     }
+    if message.starts_with("Unsupported CAST from ") {
+        return Reason::of("42846");
+    }
     match message.strip_prefix(UNPLANNED) {
         Some(expr) if expr.starts_with("AggregateFunction") => {
             Reason::with("42803", "an aggregate function is not allowed here; aggregate in a subquery")
@@ -159,7 +166,7 @@ fn of_missing_part(message: &str) -> Reason {
 }
 
 /// Codes of execution errors, by a part of their message.
-const OF_ROWS: [(&str, &str); 24] = [
+const OF_ROWS: [(&str, &str); 25] = [
     (SEVERAL_ROWS, "21000"),
     ("invalid input syntax", "22P02"),
     ("is not an array", "22P02"),
@@ -182,6 +189,7 @@ const OF_ROWS: [(&str, &str); 24] = [
     ("invalid Unicode scalar value", "22023"),
     ("field position must not be zero", "22023"),
     ("must be scalar", "22023"),
+    ("annot access field at argument", "42804"),
     ("invalid regular expression", "2201B"),
     ("count must be greater than zero", "2201G"),
 ];
@@ -201,7 +209,7 @@ fn of_row(message: &str) -> Reason {
 }
 
 /// Codes of planning errors, by a part of their message.
-const OF_PLANS: [(&str, &str); 37] = [
+const OF_PLANS: [(&str, &str); 45] = [
     ("table '", "42P01"),
     ("there is no table", "42P01"),
     ("nvalid function '", "42883"),
@@ -212,7 +220,10 @@ const OF_PLANS: [(&str, &str); 37] = [
     ("user-defined coercion failed", "42883"),
     ("requires TypeSignatureClass", "42883"),
     ("annot coerce arithmetic expression", "42883"),
+    ("logical boolean operation", "42804"),
     ("annot infer common argument type", "42883"),
+    ("annot infer common string type", "42883"),
+    ("common type to coerce", "42883"),
     ("takes one value", "42883"),
     ("takes a name and a value", "42883"),
     ("takes a list", "42883"),
@@ -228,6 +239,10 @@ const OF_PLANS: [(&str, &str); 37] = [
     ("were given", "08P01"),
     ("Incompatible inputs for Union", "42804"),
     ("queries have different number of columns", "42601"),
+    ("names given as column alias", "42601"),
+    ("nconsistent data length across values list", "42601"),
+    ("nvalid qualifier", "42P01"),
+    ("WITH query name", "42712"),
     ("Too many columns! The subquery should only return one column", "42601"),
     ("Cannot create filter with non-boolean predicate", "42804"),
     ("Expected LIMIT to be an integer", "42804"),
@@ -237,6 +252,7 @@ const OF_PLANS: [(&str, &str); 37] = [
     ("ggregate functions are not allowed in", "42803"),
     ("must appear in the GROUP BY clause", "42803"),
     ("For SELECT DISTINCT, ORDER BY expressions", "42P10"),
+    ("DISTINCT ON expressions must match", "42P10"),
     ("rder by column out of bounds", "42P10"),
     ("annot find column with position", "42P10"),
 ];

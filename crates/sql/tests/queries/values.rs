@@ -467,6 +467,17 @@ async fn errors_have_the_codes_and_words_of_postgresql() {
         ("SELECT now() AT TIME ZONE 'Nope/Zone'", "22023", ""),
         ("SELECT 'a'::nope", "42704", "there is no type nope"),
         ("SELECT * FROM runs r JOIN records r ON true", "42712", "table name r is specified more than once"),
+        ("WITH a AS (SELECT 1), a AS (SELECT 2) SELECT * FROM a", "42712", ""),
+        ("SELECT 1 AND true", "42804", ""),
+        ("SELECT (ARRAY[1, 2])['a']", "42804", ""),
+        ("SELECT 1 || 2", "42883", ""),
+        ("SELECT 'a' LIKE 5", "42883", ""),
+        ("SELECT 1 IN (SELECT 1, 2)", "42601", ""),
+        ("SELECT * FROM (VALUES (1), (1, 2)) AS t", "42601", ""),
+        ("SELECT nope.* FROM runs", "42P01", ""),
+        ("SELECT DISTINCT ON (status) run_id FROM runs ORDER BY run_id", "42P10", ""),
+        ("SELECT CAST(true AS DATE)", "42846", ""),
+        ("SELECT '25:00'::time", "22008", "date/time field value out of range: \"25:00\""),
     ] {
         let error = archive.error(query).await;
         assert_eq!((error.kind(), error.sqlstate()), (SqlErrorKind::Invalid, code), "{query}: {error}");
