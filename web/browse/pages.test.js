@@ -722,6 +722,19 @@ describe('search', () => {
       await page.waitForURL(/#1096$/)
     })
   })
+
+  it('says what could not be searched, or not be counted', async () => {
+    for (const damaged of ['search', 'facets']) {
+      await visit('/search?q=row', { answers: true }, async (page) => {
+        const answer = damaged === 'search' ? answers.search(FAILED_RUN) : answers.facets()
+        const unreadable = { records: 3, runs: [FAILED_RUN], objects: ['segments/0a/1', 'segments/0a/2'] }
+        await page.route(`**/runlog/v1/search${damaged === 'search' ? '' : '/facets'}?*`, (route) => route.fulfill({ json: { ...answer, unreadable } }))
+        await page.reload()
+        const alert = page.getByRole('alert').filter({ hasText: 'damaged or missing' })
+        await alert.getByText(/Some records of 1 run .* in 2 objects \(such as segments\/0a\/1\)/).waitFor()
+      })
+    }
+  })
 })
 
 describe('collection', () => {

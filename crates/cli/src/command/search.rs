@@ -97,7 +97,8 @@ pub(crate) async fn run(args: SearchArgs) -> Outcome {
     let mut query = args.query(&client, range).await?;
     query.push(("positions", "true".to_owned()));
     let mut lines = Lines::of(&args);
-    let (mut left, mut scanned, mut unreadable) = (args.limit, 0, BTreeSet::new());
+    let (mut left, mut scanned) = (args.limit, 0);
+    let (mut unsearched, mut damaged) = (BTreeSet::new(), BTreeSet::new());
     let mut runs_shown = BTreeSet::new();
     while left > 0 {
         query.retain(|(name, _)| *name != "limit");
@@ -110,7 +111,10 @@ pub(crate) async fn run(args: SearchArgs) -> Outcome {
         }
         left = left.saturating_sub(answer.items.len() as u64);
         lines.show(&client, &answer.items).await?;
-        unreadable.extend(answer.unreadable.into_iter().flat_map(|it| it.runs));
+        if let Some(unreadable) = answer.unreadable {
+            unsearched.extend(unreadable.runs);
+            damaged.extend(unreadable.objects);
+        }
         let Some(cursor) = answer.cursor else { break };
         query.retain(|(name, _)| *name != "cursor");
         query.push(("cursor", cursor));
@@ -130,14 +134,14 @@ pub(crate) async fn run(args: SearchArgs) -> Outcome {
     if args.task.is_none() && args.run.is_none() {
         note_unreadable_workspaces(&client, &query).await;
     }
-    if let Some(run) = unreadable.first() {
-        let others = match unreadable.len() - 1 {
-            0 => String::new(),
-            others => format!(" and {others} more"),
-        };
+    if let Some(run) = unsearched.first() {
+        let more = |found: usize| if found > 1 { format!(" and {} more", found - 1) } else { String::new() };
+        let objects = damaged.first().map(|object| format!(", in the object {object}{}", more(damaged.len())));
         note(format!(
-            "some records of run {run}{others} were not searched because they are damaged or missing; `runlog archive verify` on \
-             the server names the objects"
+            "some records of run {run}{} were not searched because they are damaged or missing{}; `runlog archive verify \
+             --repair` on the server puts right what it can",
+            more(unsearched.len()),
+            objects.unwrap_or_default()
         ));
     }
     Ok(())
