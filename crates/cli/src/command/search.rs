@@ -139,7 +139,7 @@ pub(crate) async fn run(args: SearchArgs) -> Outcome {
         let objects = damaged.first().map(|object| format!(", in the object {object}{}", more(damaged.len())));
         note(format!(
             "some records of run {run}{} were not searched because they are damaged or missing{}; `runlog archive verify \
-             --repair` on the server puts right what it can",
+             --repair` on the server repairs what it can",
             more(unsearched.len()),
             objects.unwrap_or_default()
         ));
