@@ -189,7 +189,8 @@ const OF_ROWS: [(&str, &str); 25] = [
     ("invalid Unicode scalar value", "22023"),
     ("field position must not be zero", "22023"),
     ("must be scalar", "22023"),
-    ("annot access field at argument", "42804"),
+    // A literal that is not a number, as the index of an array.
+    ("annot access field at argument", "22P02"),
     ("invalid regular expression", "2201B"),
     ("count must be greater than zero", "2201G"),
 ];
