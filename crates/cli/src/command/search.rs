@@ -24,6 +24,8 @@ use crate::render::preferences::shown_time;
 use crate::render::screen::Stream;
 use crate::render::terminal::{self, BAD, FAINT, WARNING, note, write_json};
 
+/// Maximum number of damaged objects and of their runs in one response.
+const NAMED_MAX: usize = 100;
 /// Maximum number of records
 const PAGE_MAX: u64 = 200;
 
@@ -135,7 +137,11 @@ pub(crate) async fn run(args: SearchArgs) -> Outcome {
         note_unreadable_workspaces(&client, &query).await;
     }
     if let Some(run) = unsearched.first() {
-        let more = |found: usize| if found > 1 { format!(" and {} more", found - 1) } else { String::new() };
+        let more = |found: usize| match found {
+            ..=1 => String::new(),
+            found if found < NAMED_MAX => format!(" and {} more", found - 1),
+            found => format!(" and at least {} more", found - 1),
+        };
         let objects = damaged.first().map(|object| format!(", in the object {object}{}", more(damaged.len())));
         note(format!(
             "some records of run {run}{} were not searched because they are damaged or missing{}; `runlog archive verify \
