@@ -2,10 +2,11 @@
 
 use super::*;
 
-async fn check(cases: &[(&str, &str)]) {
+async fn check<Q: AsRef<str>>(cases: &[(Q, &str)]) {
     let archive = Archive::new().await;
     archive.run(archive.task, &log(10)).await;
     for (query, expected) in cases {
+        let query = query.as_ref();
         assert_eq!(archive.rows(&format!("SELECT {query}")).await.join(";"), *expected, "{query}");
     }
 }
@@ -154,9 +155,13 @@ async fn dates_intervals_and_lengths_are_those_of_postgresql() {
 async fn common_columns_of_outer_joins_have_the_values_of_their_table() {
     let values = "(VALUES (1, 'a'), (2, 'b')) AS l (x, p) RIGHT JOIN (VALUES (2, 'c'), (3, 'd')) AS r (x, q)";
     check(&[
-        (&format!("x, p, q FROM {values} USING (x) ORDER BY x"), "2,b,c;3,,d"),
-        (&format!("l.x, r.x FROM {values} ON l.x = r.x ORDER BY 2"), "2,2;,3"),
-        (&format!("count(*) FROM {values} USING (x) WHERE x = 3 OR x IN (SELECT x FROM range(1, 2) AS t (x))"), "1"),
+        (format!("x, p, q FROM {values} USING (x) ORDER BY x").as_str(), "2,b,c;3,,d"),
+        (format!("l.x, r.x FROM {values} ON l.x = r.x ORDER BY 2").as_str(), "2,2;,3"),
+        (
+            format!("count(*) FROM {values} USING (x) WHERE x = 3 OR x IN (SELECT x FROM range(1, 2) AS t (x))")
+                .as_str(),
+            "1",
+        ),
         ("run_id = records.run_id FROM runs JOIN records USING (run_id) WHERE run_id <> '' LIMIT 1", "true"),
     ])
     .await;
@@ -342,9 +347,7 @@ async fn in_with_a_subquery_is_null_where_it_is_unknown() {
         (format!("NULL IN (SELECT y FROM {known})"), "null"),
         (format!("NULL IN (SELECT y FROM {known} WHERE y > 5)"), "false"),
     ];
-    for (expr, expected) in values {
-        check(&[(&value(&expr), expected)]).await;
-    }
+    check(&values.map(|(expr, expected)| (value(&expr), expected))).await;
     let conditions = [
         (format!("x NOT IN (SELECT y FROM {known})"), "5"),
         (format!("x NOT IN (SELECT y FROM {with_null})"), "none"),
@@ -361,9 +364,7 @@ async fn in_with_a_subquery_is_null_where_it_is_unknown() {
             "2",
         ),
     ];
-    for (condition, expected) in conditions {
-        check(&[(&format!("{found} {rows} WHERE {condition}"), expected)]).await;
-    }
+    check(&conditions.map(|(condition, expected)| (format!("{found} {rows} WHERE {condition}"), expected))).await;
 }
 
 /// The engine has scalar subqueries in projections and filters only: other queries were refused.
@@ -372,7 +373,7 @@ async fn subqueries_are_computed_within_aggregates_groups_and_orders() {
     let rows = "FROM (VALUES (1), (2), (3), (3)) AS t (x)";
     let list = "(SELECT y FROM (VALUES (1), (3)) AS u (y))";
     let largest = "(SELECT max(y) FROM (VALUES (10), (20)) AS u (y))";
-    for (select, expected) in [
+    check(&[
         (format!("count(*) FILTER (WHERE x IN {list}) {rows}"), "3"),
         (format!("sum(CASE WHEN x IN {list} THEN 1 ELSE 0 END) {rows}"), "3"),
         (format!("max(x + {largest}), min({largest}) {rows}"), "23,20"),
@@ -384,9 +385,8 @@ async fn subqueries_are_computed_within_aggregates_groups_and_orders() {
         ),
         (format!("first_value(x) FROM (SELECT x {rows} ORDER BY x NOT IN {list} DESC LIMIT 1) AS g"), "2"),
         (format!("sum((SELECT count(*) FROM (VALUES (1), (3)) AS u (y) WHERE y = x)) {rows}"), "3"),
-    ] {
-        check(&[(&select, expected)]).await;
-    }
+    ])
+    .await;
 }
 
 #[tokio::test]
