@@ -304,7 +304,7 @@ fn a_damaged_log_is_reported_at_once() {
     stage.fails(&["tail", FAILED], 1, &words);
     stage.fails(&["fetch", FAILED, "--settle", "0s", "-o", "-"], 1, &words);
     assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
-    // A search goes on with the others, and says what it has not read.
+    // A search continues without them, and names what it has not read.
     let searched = stage.service.runlog(&["search", "nothing-that-is-there"]).output().unwrap();
     let notes = String::from_utf8_lossy(&searched.stderr).into_owned();
     assert!(searched.status.success(), "{notes}");

@@ -11,6 +11,7 @@ use runlog_client::Client;
 use runlog_model::wire::records::PlacedRecord;
 use runlog_model::wire::search::FoundRecord;
 use runlog_model::{RunId, Severity, TimeRange};
+use runlog_store::limits;
 use runlog_store::query::SearchText;
 use serde::Serialize;
 
@@ -24,9 +25,7 @@ use crate::render::preferences::shown_time;
 use crate::render::screen::Stream;
 use crate::render::terminal::{self, BAD, FAINT, WARNING, note, write_json};
 
-/// Maximum number of damaged objects and of their runs in one response.
-const NAMED_MAX: usize = 100;
-/// Maximum number of records
+/// Maximum number of records in one response.
 const PAGE_MAX: u64 = 200;
 
 /// Maximum number of records before and after a match.
@@ -137,16 +136,18 @@ pub(crate) async fn run(args: SearchArgs) -> Outcome {
         note_unreadable_workspaces(&client, &query).await;
     }
     if let Some(run) = unsearched.first() {
-        let more = |found: usize| match found {
+        let more = |found: usize, named_max: usize| match found {
             ..=1 => String::new(),
-            found if found < NAMED_MAX => format!(" and {} more", found - 1),
+            found if found < named_max => format!(" and {} more", found - 1),
             found => format!(" and at least {} more", found - 1),
         };
-        let objects = damaged.first().map(|object| format!(", in the object {object}{}", more(damaged.len())));
+        let objects = damaged
+            .first()
+            .map(|object| format!(", in the object {object}{}", more(damaged.len(), limits::UNREADABLE_OBJECTS_MAX)));
         note(format!(
             "some records of run {run}{} were not searched because they are damaged or missing{}; `runlog archive verify \
              --repair` on the server repairs what it can",
-            more(unsearched.len()),
+            more(unsearched.len(), limits::UNREADABLE_RUNS_MAX),
             objects.unwrap_or_default()
         ));
     }

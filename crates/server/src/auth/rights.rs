@@ -163,7 +163,7 @@ pub(crate) async fn readable_workspaces(store: &Store, caller: &Caller) -> ApiRe
     Ok(readable)
 }
 
-/// The workspaces that the caller may query in SQL.
+/// What SQL queries of the caller may read: workspaces, and the audit logs of tenants.
 pub(crate) async fn readable(store: &Store, caller: &Caller) -> ApiResult<Readable> {
     let workspaces = readable_workspaces(store, caller).await?;
     Ok(Readable { workspaces, has_tenant_audit_logs: permission(caller, READ_TENANT_AUDIT_LOGS).is_ok() })

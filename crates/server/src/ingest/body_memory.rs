@@ -29,7 +29,7 @@ pub(crate) struct MemoryReservation {
 /// The reservation of one kind of memory.
 struct Share {
     reservation: runlog_store::MemoryReservation,
-    /// The size of the body for which it is reserved. Unit: bytes.
+    /// The memory that the body was granted so far. Unit: bytes.
     bytes: usize,
     /// The total of this kind of memory. Unit: bytes.
     bytes_max: usize,

@@ -165,7 +165,7 @@ impl RecordReader {
         let Some(row_run) = self.merge.next().await? else { return Ok((so_far, false)) };
         let count = row_run.len();
         let records = row_run.read().await?;
-        let query = move || {
+        let fold = move || {
             let mut record = Record::at(Timestamp::MIN);
             for (time, body) in records.iter() {
                 body.read_into(time, &mut record)?;
@@ -173,6 +173,6 @@ impl RecordReader {
             }
             Ok((so_far, true))
         };
-        self.cpu.run_for(count, query).await
+        self.cpu.run_for(count, fold).await
     }
 }

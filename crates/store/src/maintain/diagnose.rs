@@ -132,13 +132,13 @@ impl Maintenance {
         let probe = keys::probe(self.core.random().uuid());
         let bytes = Bytes::from_static(b"runlog tests whether it can write here");
         let begun = Instant::now();
-        let query = async {
+        let checks = async {
             self.core.objects().put(&probe, bytes.clone().into()).await?;
             let took = begun.elapsed();
             let head = self.core.objects().head(&probe).await?;
             Ok::<_, object_store::Error>((took, head, self.core.objects().get_range(&probe, 7..12).await?))
         };
-        let (took, head, part) = with_probe(self.core.objects(), &probe, query, stop).await?;
+        let (took, head, part) = with_probe(self.core.objects(), &probe, checks, stop).await?;
         let skew_ms = head.last_modified.timestamp_millis() - self.core.now().as_millis();
         if skew_ms.abs() > SKEW_MS_MAX {
             let seen = format!("the clock of the object store differs by {skew_ms} ms from that of this machine");

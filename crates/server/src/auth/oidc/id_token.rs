@@ -12,7 +12,7 @@ const CLOCK_SKEW_MAX: i64 = 60;
 /// The event of a logout token.
 const LOGOUT_EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
-/// The audience and issuer that a token must have.
+/// The issuer and the client that a token must be for, and the time at which it must be valid.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Expected<'a> {
     pub(crate) issuer: &'a str,

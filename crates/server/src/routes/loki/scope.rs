@@ -56,7 +56,7 @@ pub(super) struct SelectedRuns {
     pub(super) severities: Option<Vec<Severity>>,
 }
 
-/// A value that a selector can compare and that is not a label of the stream.
+/// The names that a selector can compare although they are not labels of the stream.
 const SELECTABLE: [&str; 5] = ["detected_level", "environment_id", "run_id", "task_id", "workspace_id"];
 
 /// The level of a severity, as Grafana shows it.
