@@ -237,7 +237,8 @@ export function administrationTests({ visit, hasNoBarrier, fits, service }) {
         const prepare = (page) => page.route('**/runlog/v1/audit?*', (route) => route.fulfill({ json: { items, limit: 100, offset: 0, total: 4 } }))
         await visit('/access/audit', { ...size, prepare }, async (page) => {
           const subjects = page.locator('tbody tr td:nth-child(4)')
-          await page.getByText('data engineering').first().waitFor()
+          // The names are loaded beside the entries.
+          for (const name of [user.name, 'data engineering']) await subjects.getByText(name, { exact: true }).waitFor()
           assert.deepEqual(await subjects.allInnerTexts(), [user.name, 'data engineering', FAILED_RUN, 'f'.repeat(24)])
           const field = page.getByPlaceholder('ID of a run, user or token')
           assert.ok(await field.evaluate((input) => {

@@ -40,6 +40,39 @@ export function historyTests({ visit, service }) {
       })
     })
 
+    it('does not apply to the next page what was begun on the one before', async () => {
+      // A text that was typed a moment ago.
+      await visit('/tasks?hours=2160', {}, async (page) => {
+        await page.getByText('nightly orders').first().waitFor()
+        await page.evaluate(() => {
+          const box = document.querySelector('input[type=search]')
+          box.value = 'nightly'
+          box.dispatchEvent(new InputEvent('input', { bubbles: true }))
+          document.querySelector('nav a[href="/problems"]').click()
+        })
+        await page.waitForTimeout(600)
+        assert.equal(new URL(page.url()).pathname + new URL(page.url()).search, '/problems')
+      })
+      // A jump to a line that is still searched for.
+      let release = () => {}
+      const held = new Promise((resolve) => (release = resolve))
+      await visit(`/runs/${ODD_RUN}?at=1763681405000`, {
+        prepare: (page) => page.route('**/runlog/v1/runs/*/histogram?*buckets=1', async (route) => {
+          await held
+          await route.continue()
+        }),
+      }, async (page) => {
+        const asked = page.waitForRequest('**/runlog/v1/runs/*/histogram?*buckets=1')
+        await page.locator('article[data-index]').first().waitFor()
+        await asked
+        await page.locator('nav a[href="/problems"]').first().click()
+        await page.getByRole('heading', { name: 'Problems' }).waitFor()
+        release()
+        await page.waitForTimeout(600)
+        assert.equal(page.url().slice(service().url.length), '/problems')
+      })
+    })
+
     it('goes back to the previous query', async () => {
       await visit('/sql', {}, async (page) => {
         const editor = page.getByLabel('Query', { exact: true })

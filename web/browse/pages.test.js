@@ -5,7 +5,7 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { after, before, describe, it } from 'node:test'
 import * as answers from './answers.js'
-import { openBrowser, openPage } from './browser.js'
+import { delay, openBrowser, openPage } from './browser.js'
 import { accessTests } from './access.js'
 import { administrationTests } from './administration.js'
 import { contentsTests } from './contents.js'
@@ -19,7 +19,7 @@ const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
 const FAILED_RUN = '1b0e4d52-6a3c-4f0e-9a57-0d6c1f2e7a18'
 const EARLIER_RUN = '1b0e4d52-6a3c-4f0e-9a57-0d6c1f2e7a17'
 /** Maximum time after the end of scrolling until the visible lines are loaded. */
-const SHOWN_WITHIN_MS = 300
+const SHOWN_WITHIN_MS = 300 + 2 * delay
 const shots = process.env.RUNLOG_BROWSE_SHOTS
 
 let service

@@ -1,4 +1,4 @@
-// The state of a request: loading, loaded or failed.
+// The state of a request: loading, loaded or failed. It is created with a component, and its request ends with it.
 import { problemOf, type Problem } from './api'
 import { connection } from './connection.svelte'
 
@@ -8,9 +8,19 @@ export class Loaded<T> {
   busy = $state(false)
   #abort: AbortController | undefined
   #again: (() => void) | undefined
+  /** True once the component is no longer shown: nothing is requested any more. */
+  #isOver = false
+
+  constructor() {
+    $effect(() => () => {
+      this.#isOver = true
+      this.stop()
+    })
+  }
 
   /** Sends a request; late responses to earlier requests are ignored. */
   async load(ask: (signal: AbortSignal) => Promise<T>, { keep = true }: { keep?: boolean } = {}): Promise<void> {
+    if (this.#isOver) return
     this.#again = () => void this.load(ask)
     this.#abort?.abort()
     const abort = new AbortController()
@@ -50,10 +60,11 @@ export function every(ms: number, action: () => void): () => void {
   return () => clearInterval(timer)
 }
 
-/** Calls `action` once nothing more has been typed for a while. */
+/** Calls `action` once nothing more has been typed for a while, unless the component is no longer shown. */
 export function onceTyped(ms: number, action: (text: string) => void): { typed: (text: string) => void; cancel: () => void } {
   let timer: ReturnType<typeof setTimeout> | undefined
   const cancel = (): void => clearTimeout(timer)
+  $effect(() => cancel)
   const typed = (text: string): void => {
     cancel()
     timer = setTimeout(() => action(text), ms)
