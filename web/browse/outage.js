@@ -19,6 +19,8 @@ export function outageTests({ visit, hasNoBarrier, service, chrome }) {
         await visit(`/runs/${FAILED_RUN}${query}#1`, { prepare }, async (page) => {
           const note = page.getByRole('alert').filter({ hasText: 'Runlog is busy' })
           await note.waitFor()
+          // What loads later, such as the report, requests lines again.
+          await page.waitForLoadState('networkidle')
           isBusy = false
           await note.getByRole('button', { name: 'Try again' }).click()
           await page.locator('article[data-index]').first().waitFor()

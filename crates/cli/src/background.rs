@@ -33,10 +33,11 @@ pub(crate) async fn collect_continuously(
 /// Checks for alerts and sends them, until `stop`.
 pub(crate) async fn send_alerts(store: &Store, alerts: Option<Arc<Alerts>>, stop: CancellationToken) {
     let Some(alerts) = alerts else { return };
+    let clock = store.shared_clock();
     let sending = || {
-        let (alerts, stop) = (Arc::clone(&alerts), stop.clone());
+        let (alerts, clock, stop) = (Arc::clone(&alerts), Arc::clone(&clock), stop.clone());
         async move {
-            alerts.run(&SystemClock, &TokioWait, stop).await;
+            alerts.run(&*clock, &TokioWait, stop).await;
             Ok::<_, std::convert::Infallible>(())
         }
     };

@@ -67,12 +67,20 @@ struct Inner {
     cpu: [CpuPool; 2],
 }
 
+/// The clocks of an archive.
+pub(crate) struct Clocks {
+    /// The clock of this node.
+    pub(crate) node: Arc<dyn Clock>,
+    /// The clock of the catalog; `None` if the catalog is queried for it.
+    pub(crate) catalog: Option<Arc<dyn Clock>>,
+}
+
 impl Core {
     /// Opens the catalog and the objects. A simulation, if given, provides the objects and schedules the operations on
     /// the catalog.
     pub(crate) async fn open(
         settings: StoreSettings,
-        clock: Arc<dyn Clock>,
+        Clocks { node: clock, catalog: clock_of_catalog }: Clocks,
         random: Arc<dyn Random>,
         simulation: Option<Arc<dyn Simulation>>,
     ) -> Result<Self> {
@@ -120,7 +128,7 @@ impl Core {
             (Arc::clone(&threads), CpuPool::pair(threads))
         };
         let damage = Damage::new(catalog.write().clone(), Arc::clone(&clock));
-        let catalog_clock = CatalogClock::new(catalog.clone(), Arc::clone(&clock));
+        let catalog_clock = CatalogClock::new(catalog.clone(), Arc::clone(&clock), clock_of_catalog);
         let bucket = &objects.store;
         let inner = Inner {
             group: Arc::new(GroupCommit::new(catalog.clone(), Arc::clone(&random))),
@@ -182,7 +190,18 @@ impl Core {
 
     /// Returns the current time by the catalog's clock. Used for leases and for ages in the sweep.
     pub(crate) async fn catalog_now(&self) -> Result<Timestamp> {
-        self.inner.catalog_clock.now().await
+        self.inner.catalog_clock.measured_now().await
+    }
+
+    /// Returns the current time by the catalog's clock as it was last measured, without a query. Used for times that
+    /// all nodes compare, such as when something is due.
+    pub(crate) fn shared_now(&self) -> Timestamp {
+        self.inner.catalog_clock.now()
+    }
+
+    /// Returns the clock of [`shared_now`](Self::shared_now).
+    pub(crate) fn shared_clock(&self) -> Arc<dyn Clock> {
+        Arc::new(self.inner.catalog_clock.clone())
     }
 
     /// Returns the current time by this node's clock or by the catalog's, whichever is earlier. Used for ages after

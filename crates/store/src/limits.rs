@@ -292,9 +292,11 @@ pub const METRICS_TASKS_BATCH: i64 = 100;
 
 /// How long a measured difference between this node's clock and the catalog's clock is used.
 ///
-/// A clock that is set is noticed after this time, which is shorter than a lease. The cost of one query in this time is
-/// negligible.
+/// It bounds the error of a clock that runs too fast or too slowly. The cost of one query in this time is negligible.
 pub const CATALOG_CLOCK_TTL: Duration = Duration::from_secs(15);
+
+/// By how much this node's clock and its monotonic clock may disagree before the clock counts as set. Unit: milliseconds.
+pub const CLOCKS_DISAGREE_MS: i64 = 1_000;
 
 /// A day. Unit: milliseconds.
 pub const DAY_MS: i64 = 86_400_000;

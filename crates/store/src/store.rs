@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::background_threads::BackgroundThreads;
 use crate::catalog::audit_context::AuditContext;
-use crate::core::Core;
+use crate::core::{Clocks, Core};
 use crate::error::Result;
 use crate::failpoint;
 use crate::ingest::commit::Ingest;
@@ -100,7 +100,17 @@ impl Store {
     /// Fails with `Unavailable` if its catalog or its objects cannot be reached or written, and with `Corrupt` if a
     /// newer version of Runlog wrote the archive.
     pub async fn open(settings: StoreSettings, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self> {
-        Self::open_on(settings, clock, random, None).await
+        Self::open_on(settings, Clocks { node: clock, catalog: None }, random, None).await
+    }
+
+    /// Like [`open`](Self::open), with the clock of the catalog, which is not queried for it. For tests.
+    pub async fn open_with_catalog_clock(
+        settings: StoreSettings,
+        clock: Arc<dyn Clock>,
+        catalog_clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<Self> {
+        Self::open_on(settings, Clocks { node: clock, catalog: Some(catalog_clock) }, random, None).await
     }
 
     /// Like [`open`](Self::open), on a simulated machine: the simulation provides the objects and decides when each
@@ -111,19 +121,21 @@ impl Store {
         random: Arc<dyn Random>,
         simulation: Arc<dyn Simulation>,
     ) -> Result<Self> {
-        Self::open_on(settings, clock, random, Some(simulation)).await
+        Self::open_on(settings, Clocks { node: clock, catalog: None }, random, Some(simulation)).await
     }
 
     async fn open_on(
         settings: StoreSettings,
-        clock: Arc<dyn Clock>,
+        clocks: Clocks,
         random: Arc<dyn Random>,
         simulation: Option<Arc<dyn Simulation>>,
     ) -> Result<Self> {
         failpoint::set_up();
         let queue = Arc::new(CommitQueue::new(settings.ingest_memory_bytes));
-        let supervisor = Arc::new(Supervisor::new(Arc::clone(&clock)));
-        let core = Core::open(settings, clock, random, simulation).await?;
+        let supervisor = Arc::new(Supervisor::new(Arc::clone(&clocks.node)));
+        let core = Core::open(settings, clocks, random, simulation).await?;
+        // Measures how far the clocks differ.
+        core.catalog_now().await?;
         Ok(Self(Arc::new(Parts::new(core, queue, Arc::new(PageBuilds::new()), supervisor))))
     }
 
@@ -138,6 +150,12 @@ impl Store {
         let probe = keys::probe(self.0.core.random().uuid());
         let put = self.0.core.objects().put(&probe, Bytes::from_static(b"probe").into());
         with_probe(self.0.core.objects(), &probe, put, stop).await.map(drop)
+    }
+
+    /// Returns the clock that all nodes share: this node's clock, corrected by its difference from the catalog's clock
+    /// when that was last measured. Rules of alerts are evaluated by it.
+    pub fn shared_clock(&self) -> Arc<dyn Clock> {
+        self.0.core.shared_clock()
     }
 
     /// Returns the supervisor of this process's long-running work on the archive.

@@ -19,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clients::{Answer, Clients, DAY_MS, HOUR_MS};
 use crate::locked;
-use crate::node::NodeClock;
 use crate::peers::{HOOKS, MUTED, PAGER, PeerNetwork, Peers, Session};
 use crate::seed::Numbers;
 use crate::sinks::Secrets;
@@ -52,7 +51,7 @@ impl AlertProfile {
 /// Finds and sends alerts during one life of a node.
 pub(crate) struct NodeAlerts {
     alerts: Alerts,
-    clock: Arc<NodeClock>,
+    clock: Arc<dyn Clock>,
     session: Arc<Mutex<Session>>,
     /// Held while it sends.
     alone: tokio::sync::Mutex<()>,
@@ -70,14 +69,8 @@ pub(crate) fn is_bad(id: RunId) -> bool {
     id.to_string().bytes().fold(0_u8, u8::wrapping_add) % 2 == 1
 }
 
-pub(crate) fn start(
-    peers: &Arc<Peers>,
-    profile: &AlertProfile,
-    node: usize,
-    store: &Store,
-    clock: &Arc<NodeClock>,
-) -> Result<NodeAlerts> {
-    let session = Arc::<Mutex<Session>>::default();
+pub(crate) fn start(peers: &Arc<Peers>, profile: &AlertProfile, node: usize, store: &Store) -> Result<NodeAlerts> {
+    let (clock, session) = (store.shared_clock(), Arc::<Mutex<Session>>::default());
     let network: Arc<dyn SimulatedNetwork> =
         Arc::new(PeerNetwork { peers: Arc::clone(peers), node, session: Arc::clone(&session) });
     let hook = |host: &str| {
@@ -95,8 +88,7 @@ pub(crate) fn start(
             ChannelSettings::read(table).map_err(|error| anyhow::anyhow!("{}", error.message))
         };
         let channels = tables.iter().map(read).collect::<Result<Vec<_>>>()?;
-        let shared_clock = Arc::clone(clock) as Arc<dyn Clock>;
-        let built = ChannelSettings::simulate_all(&channels, RULE, &Secrets, &shared_clock, &network);
+        let built = ChannelSettings::simulate_all(&channels, RULE, &Secrets, &clock, &network);
         to.extend(built.map_err(|error| anyhow::anyhow!("{error}"))?);
     }
     let rule = |name: &str, to: Vec<Destination>| AlertRule {
@@ -108,7 +100,7 @@ pub(crate) fn start(
     };
     let rules = vec![rule(RULE, to), rule(MUTED_RULE, vec![hook(MUTED)?])];
     let alerts = Alerts::new(store, rules, None);
-    Ok(NodeAlerts { alerts, clock: Arc::clone(clock), session, alone: tokio::sync::Mutex::default() })
+    Ok(NodeAlerts { alerts, clock, session, alone: tokio::sync::Mutex::default() })
 }
 
 impl NodeAlerts {

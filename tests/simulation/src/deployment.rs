@@ -33,7 +33,7 @@ const HTTP_PER_MILLE: usize = 150;
 
 /// Share of deployments without an upstream that deliver to sinks.
 const SINKS_PER_MILLE: usize = 350;
-/// Share of deployments without an upstream and with correct clocks that have alerts.
+/// Share of deployments without an upstream that have alerts.
 const ALERTS_PER_MILLE: usize = 350;
 /// Share of deployments without an upstream that have lakehouse tables.
 const LAKE_PER_MILLE: usize = 250;
@@ -94,7 +94,7 @@ impl Profile {
             true => SinkProfile::some(&mut more),
             false => Vec::new(),
         };
-        let has_alerts = is_alone && skew_ms == 0 && more.chance(ALERTS_PER_MILLE);
+        let has_alerts = is_alone && more.chance(ALERTS_PER_MILLE);
         let alerts = has_alerts.then(|| AlertProfile::of(&mut more));
         let has_lake = is_alone && more.chance(LAKE_PER_MILLE);
         let peers = PeerProfile::of(&mut more);
@@ -452,7 +452,7 @@ impl Driver {
         let (mut deliverers, mut node_alerts) = (Vec::new(), None);
         if let Some(peers) = &self.shared.peers {
             deliverers = sinks::start(peers, &profile.sinks, node, &store, clock)?;
-            let starting = profile.alerts.as_ref().map(|profile| alerts::start(peers, profile, node, &store, clock));
+            let starting = profile.alerts.as_ref().map(|profile| alerts::start(peers, profile, node, &store));
             node_alerts = starting.transpose()?.map(Arc::new);
         }
         locked(&self.shared.nodes)[node] = Some(NodeHandle {

@@ -101,6 +101,10 @@ impl Clock for NodeClock {
     fn now(&self) -> Timestamp {
         Timestamp::clamped(self.schedule.now_ms() + self.ahead_ms.load(Ordering::Relaxed))
     }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.schedule.now_ms().unsigned_abs())
+    }
 }
 
 /// The machine of a node.

@@ -1,6 +1,7 @@
 //! Several nodes on one catalog and one bucket.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use runlog_model::{Clock, FileFormat, Record, RecordOrder, RunId, RunStatus};
@@ -13,7 +14,7 @@ use runlog_store::problems::NewProblem;
 use runlog_store::summaries::{ClaimedSummary, NewSummary};
 use runlog_store::{ErrorKind, Result, Store};
 
-use crate::common::{Archive, backends, finish_body, record};
+use crate::common::{Archive, TestClock, backends, finish_body, record};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -75,8 +76,24 @@ async fn a_node_whose_clock_is_ahead_takes_over_no_lease() {
     assert_eq!(archive.store.maintenance().seal().await.unwrap().runs, 1);
     assert_eq!(archive.store.summaries().claim_due(1).await.unwrap().len(), 1);
     assert!(ahead.summaries().claim_due(1).await.unwrap().is_empty(), "the lease is as long for every clock");
-    its_clock.advance_ms(HOUR_MS + 60_000);
+    [&archive.clock, &its_clock].iter().for_each(|clock| clock.advance_ms(HOUR_MS + 60_000));
     assert_eq!(ahead.summaries().claim_due(1).await.unwrap().len(), 1, "a lease that ran out is taken over");
+}
+
+/// Nodes that ask PostgreSQL for the time agree on it within the time that the questions take.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shared_clock_is_that_of_the_database() {
+    let archive = Archive::<backends::postgres_and_folder>::empty().await;
+    let mut shared = Vec::new();
+    for ahead_ms in [0, 7 * HOUR_MS, -7 * HOUR_MS] {
+        let clock = Arc::new(TestClock::at(archive.now().plus_millis(ahead_ms)));
+        let node = archive.measuring_node(clock.clone()).await;
+        let before = node.shared_clock().now();
+        clock.advance_ms(5_000);
+        assert_eq!(node.shared_clock().now().millis_since(before), 5_000);
+        shared.push(before);
+    }
+    assert!(shared.iter().all(|at| at.millis_since(shared[0]).abs() < 60_000), "{shared:?}");
 }
 
 fn heartbeat(id: &str) -> CollectorHeartbeat {
@@ -94,7 +111,7 @@ async fn collectors_whose_clocks_differ_know_of_each_other() {
     assert_eq!(at_work(&ahead, "ahead").await, 2);
     assert_eq!(at_work(&archive.store, "here").await, 2);
     assert_eq!(archive.store.collection().collectors(15_000).await.unwrap().len(), 2);
-    its_clock.advance_ms(60_000);
+    [&archive.clock, &its_clock].iter().for_each(|clock| clock.advance_ms(60_000));
     assert_eq!(at_work(&ahead, "ahead").await, 1, "one that does not report any more has stopped");
 }
 
@@ -106,10 +123,6 @@ async fn a_run_is_due_at_the_same_time_on_nodes_whose_clocks_differ() {
     let (ahead, its_clock) = archive.node_ahead_by(7 * HOUR_MS).await;
     let (behind, its_slow_clock) = archive.node_ahead_by(-7 * HOUR_MS).await;
     let nodes = [(&archive.store, &archive.clock), (&ahead, &its_clock), (&behind, &its_slow_clock)];
-    // Each measures how far its clock is from that of the database, which the time that passes below does not change.
-    for (node, _) in nodes {
-        node.collection().collectors(1).await.unwrap();
-    }
     let pass = |ms: i64| nodes.iter().for_each(|(_, clock)| clock.advance_ms(ms));
     for (number, (listing, its_clock)) in nodes.into_iter().enumerate() {
         for (other, (claiming, other_clock)) in nodes.into_iter().enumerate() {
@@ -152,6 +165,62 @@ async fn a_run_is_due_at_the_same_time_on_nodes_whose_clocks_differ() {
     }
 }
 
+/// What one node had made due by its clock, which was ahead, was done by the others when their clocks had reached that time:
+/// sealing, summaries and deliveries were hours late.
+#[tokio::test(flavor = "multi_thread")]
+async fn work_is_due_at_the_same_time_on_nodes_whose_clocks_differ() {
+    let archive = Archive::<backends::postgres_and_folder>::new().await;
+    let (ahead, its_clock) = archive.node_ahead_by(7 * HOUR_MS).await;
+    let (behind, its_slow_clock) = archive.node_ahead_by(-7 * HOUR_MS).await;
+    let nodes = [(&archive.store, &archive.clock), (&ahead, &its_clock), (&behind, &its_slow_clock)];
+    let pass = |ms: i64| nodes.iter().for_each(|(_, clock)| clock.advance_ms(ms));
+    for (number, (one, its_clock)) in nodes.into_iter().enumerate() {
+        for (other, (another, other_clock)) in nodes.into_iter().enumerate() {
+            let (sink, run) = (format!("sink {number}{other}"), archive.start_another_run().await);
+            another.deliveries().register_sink(&sink, "files", None).await.unwrap();
+            let offer = async || another.deliveries().enqueue_finished_runs(&sink, |found| found.run_id == run).await;
+            let claim = async |node: &Store, clock: &TestClock| {
+                node.deliveries().claim(&sink, clock.now().plus_millis(30_000)).await.unwrap()
+            };
+            push_to_run(one, run, "first").await;
+            let ended = one.runs().finish(run, &finish_body(RunStatus::Successful, None)).await.unwrap();
+            assert!(!another.runs().is_settled(&ended), "{sink}");
+            assert_eq!((offer().await.unwrap(), another.maintenance().seal().await.unwrap().runs), (0, 0), "{sink}");
+            pass(30_000);
+            assert!(another.runs().is_settled(&ended), "{sink}");
+            assert_eq!((offer().await.unwrap(), another.maintenance().seal().await.unwrap().runs), (1, 1), "{sink}");
+            let due = one.summaries().claim_due(1).await.unwrap();
+            assert_eq!(due.iter().map(|due| due.run_id).collect::<Vec<_>>(), [run], "{sink}");
+            one.summaries().save_all(&due.into_iter().map(summary_of).collect::<Vec<_>>()).await.unwrap();
+
+            // An attempt that failed is repeated after its pause, by whichever node.
+            let claimed = claim(one, its_clock).await.unwrap_or_else(|| panic!("{sink}: it has settled"));
+            let again_at = its_clock.now().plus_millis(60_000);
+            one.deliveries().record_failure(&claimed, "no", Some(again_at)).await.unwrap();
+            pass(50_000);
+            assert!(claim(another, other_clock).await.is_none(), "{sink}: the pause after a failure");
+            pass(20_000);
+            let claimed = claim(another, other_clock).await.unwrap_or_else(|| panic!("{sink}: it is repeated"));
+            another.deliveries().finish(&claimed).await.unwrap();
+
+            // Late records are delivered once they have settled.
+            push_to_run(one, run, "late").await;
+            assert!(claim(another, other_clock).await.is_none(), "{sink}: they have not settled");
+            pass(30_000);
+            assert!(claim(another, other_clock).await.is_some(), "{sink}: they have settled");
+            assert_eq!(another.maintenance().seal().await.unwrap().runs, 1, "{sink}");
+            let due = another.summaries().claim_due(1).await.unwrap();
+            another.summaries().save_all(&due.into_iter().map(summary_of).collect::<Vec<_>>()).await.unwrap();
+        }
+    }
+}
+
+async fn push_to_run(node: &Store, run: RunId, text: &str) {
+    let mut batch = node.ingest().begin_batch(run, Some(text)).await.unwrap();
+    batch.push(&record(1, text)).await.unwrap();
+    batch.commit().await.unwrap();
+}
+
 /// The position of a sink was set to the time of the clock that was ahead, and runs that ended later, by other clocks, were
 /// never delivered.
 #[tokio::test(flavor = "multi_thread")]
@@ -169,6 +238,7 @@ async fn runs_that_end_on_nodes_whose_clocks_differ_are_all_delivered() {
     archive.store.deliveries().register_sink("sink", "files", None).await.unwrap();
     for (ending, delivering) in [
         (&ahead, &ahead),
+        (&ahead, &archive.store),
         (&archive.store, &ahead),
         (&archive.store, &archive.store),
         (&behind, &archive.store),

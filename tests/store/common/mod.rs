@@ -29,6 +29,10 @@ use backends::Backends;
 pub(crate) struct TestClock(AtomicI64);
 
 impl TestClock {
+    pub(crate) fn at(time: Timestamp) -> Self {
+        Self(AtomicI64::new(time.as_millis()))
+    }
+
     pub(crate) fn advance_ms(&self, ms: i64) {
         self.0.fetch_add(ms, Ordering::Relaxed);
     }
@@ -128,7 +132,9 @@ impl<P: Backends> Archive<P> {
         let objects = P::choose(&mut settings);
         let clock = Arc::new(TestClock(AtomicI64::new(1_795_434_850_000)));
         let random = Arc::new(TestRandom(AtomicU64::new(SEED.fetch_add(1 << 32, Ordering::Relaxed))));
-        let store = Store::open(settings.clone(), clock.clone(), random.clone()).await.unwrap();
+        let store = Store::open_with_catalog_clock(settings.clone(), clock.clone(), clock.clone(), random.clone())
+            .await
+            .unwrap();
         let caller = Caller {
             kind: CallerKind::User,
             id: "00000000-0000-4000-8000-000000000001".to_owned(),
@@ -147,14 +153,24 @@ impl<P: Backends> Archive<P> {
 
     /// Opens the same archive on a node whose random numbers are all equal.
     pub(crate) async fn node_without_chance(&self) -> Store {
-        Store::open(self.settings.clone(), self.clock.clone(), Arc::new(SameBytes)).await.unwrap()
+        self.open(self.clock.clone(), Arc::new(SameBytes)).await
     }
 
     /// Opens the same archive on a node whose clock is ahead of that of the others.
     pub(crate) async fn node_ahead_by(&self, ms: i64) -> (Store, Arc<TestClock>) {
         let clock = Arc::new(TestClock(AtomicI64::new(self.clock.now().as_millis() + ms)));
-        let store = Store::open(self.settings.clone(), clock.clone(), self.random.clone()).await.unwrap();
+        let store = self.open(clock.clone(), self.random.clone()).await;
         (store, clock)
+    }
+
+    /// Opens the same archive on a node with this clock, which measures how far it is from that of the database.
+    pub(crate) async fn measuring_node(&self, clock: Arc<TestClock>) -> Store {
+        Store::open(self.settings.clone(), clock, self.random.clone()).await.unwrap()
+    }
+
+    async fn open(&self, clock: Arc<TestClock>, random: Arc<dyn Random>) -> Store {
+        let (settings, catalog_clock) = (self.settings.clone(), self.clock.clone());
+        Store::open_with_catalog_clock(settings, clock, catalog_clock, random).await.unwrap()
     }
 
     /// Opens the same archive on another node with changed settings.
@@ -170,7 +186,7 @@ impl<P: Backends> Archive<P> {
         let mut settings = self.settings.clone();
         set(&mut settings);
         let (clock, random) = (self.clock.clone(), self.random.clone());
-        Box::new(move || Store::open(settings, clock, random).boxed_local())
+        Box::new(move || Store::open_with_catalog_clock(settings, clock.clone(), clock, random).boxed_local())
     }
 
     /// Opens an archive in another folder, with the same clock.
@@ -181,7 +197,7 @@ impl<P: Backends> Archive<P> {
 
     pub(crate) async fn reopen(&mut self) {
         self.store.close().await;
-        self.store = Store::open(self.settings.clone(), self.clock.clone(), self.random.clone()).await.unwrap();
+        self.store = self.open(self.clock.clone(), self.random.clone()).await;
     }
 
     /// A page of the run's whole log.

@@ -5,9 +5,9 @@
 //! correction is needed.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use runlog_model::{Clock, Timestamp};
-use tokio::time::Instant;
 
 use crate::catalog::database::Catalog;
 use crate::error::Result;
@@ -18,13 +18,61 @@ use crate::limits;
 pub(crate) struct CatalogClock {
     catalog: Catalog,
     clock: Arc<dyn Clock>,
-    /// When the difference was last measured, and by how many milliseconds the catalog's clock was ahead.
-    measured: Arc<Mutex<Option<(Instant, i64)>>>,
+    /// The catalog's clock, if it is handed in and therefore not queried.
+    handed_in: Option<Arc<dyn Clock>>,
+    measured: Arc<Mutex<Option<Measurement>>>,
+}
+
+/// The three clocks at the moment of a measurement.
+#[derive(Clone, Copy)]
+struct Measurement {
+    catalog: Timestamp,
+    node: Timestamp,
+    /// By the monotonic clock of this node, which is not set.
+    elapsed: Duration,
+}
+
+impl Measurement {
+    fn ahead_ms(&self) -> i64 {
+        self.catalog.millis_since(self.node)
+    }
+
+    fn age(&self, clock: &dyn Clock) -> Duration {
+        clock.elapsed().saturating_sub(self.elapsed)
+    }
+
+    /// Returns true if this node's clock was set since, or its machine was suspended.
+    fn has_jumped(&self, clock: &dyn Clock) -> bool {
+        let by_clock = clock.now().millis_since(self.node);
+        let jump_ms = by_clock.saturating_sub(i64::try_from(self.age(clock).as_millis()).unwrap_or(i64::MAX));
+        jump_ms.abs() > limits::CLOCKS_DISAGREE_MS
+    }
+}
+
+/// The catalog's clock as it was last measured, without a query.
+impl Clock for CatalogClock {
+    fn now(&self) -> Timestamp {
+        if let Some(clock) = &self.handed_in {
+            return clock.now();
+        }
+        let clock = &*self.clock;
+        match self.measurement() {
+            None => clock.now(),
+            Some(measured) if measured.has_jumped(clock) => {
+                measured.catalog.plus_millis(i64::try_from(measured.age(clock).as_millis()).unwrap_or(i64::MAX))
+            }
+            Some(measured) => clock.now().plus_millis(measured.ahead_ms()),
+        }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.clock.elapsed()
+    }
 }
 
 impl CatalogClock {
-    pub(crate) fn new(catalog: Catalog, clock: Arc<dyn Clock>) -> Self {
-        Self { catalog, clock, measured: Arc::default() }
+    pub(crate) fn new(catalog: Catalog, clock: Arc<dyn Clock>, handed_in: Option<Arc<dyn Clock>>) -> Self {
+        Self { catalog, clock, handed_in, measured: Arc::default() }
     }
 
     /// Returns the current time by this node's clock.
@@ -33,7 +81,7 @@ impl CatalogClock {
     }
 
     /// Returns the current time by the catalog's clock. Used for leases and for ages in the sweep.
-    pub(crate) async fn now(&self) -> Result<Timestamp> {
+    pub(crate) async fn measured_now(&self) -> Result<Timestamp> {
         self.time(self.node_now()).await
     }
 
@@ -47,23 +95,36 @@ impl CatalogClock {
     /// are ahead.
     pub(crate) async fn earliest_now(&self) -> Result<Timestamp> {
         let now = self.node_now();
-        let catalog_now = self.catalog.clock_ms().await?.map(Timestamp::clamped);
+        let catalog_now = match &self.handed_in {
+            Some(clock) => Some(clock.now()),
+            None => self.catalog.clock_ms().await?.map(Timestamp::clamped),
+        };
         Ok(catalog_now.map_or(now, |catalog_now| now.min(catalog_now)))
     }
 
+    fn measurement(&self) -> Option<Measurement> {
+        *self.measured.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn ahead_ms(&self) -> Result<i64> {
-        let measured = *self.measured.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, ahead_ms)) = measured
-            && at.elapsed() < limits::CATALOG_CLOCK_TTL
-        {
-            return Ok(ahead_ms);
+        let clock = &*self.clock;
+        if let Some(handed_in) = &self.handed_in {
+            return Ok(handed_in.now().millis_since(clock.now()));
         }
-        let before = self.node_now();
+        if let Some(measured) = self.measurement()
+            && measured.age(clock) < limits::CATALOG_CLOCK_TTL
+            && !measured.has_jumped(clock)
+        {
+            return Ok(measured.ahead_ms());
+        }
+        let (before, elapsed) = (clock.now(), clock.elapsed());
         let Some(catalog_ms) = self.catalog.clock_ms().await? else { return Ok(0) };
         // The database read its clock at some moment between the two readings.
-        let middle = before.as_millis() + self.node_now().millis_since(before) / 2;
-        let ahead_ms = catalog_ms - middle;
-        *self.measured.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), ahead_ms));
-        Ok(ahead_ms)
+        let middle = clock.now().millis_since(before) / 2;
+        let elapsed = elapsed + clock.elapsed().saturating_sub(elapsed) / 2;
+        let measured =
+            Measurement { catalog: Timestamp::clamped(catalog_ms), node: before.plus_millis(middle), elapsed };
+        *self.measured.lock().unwrap_or_else(PoisonError::into_inner) = Some(measured);
+        Ok(measured.ahead_ms())
     }
 }

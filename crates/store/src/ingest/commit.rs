@@ -361,7 +361,7 @@ impl Ingest {
         runs: &HashMap<RunId, RunCounts>,
         segments: &[NewSegment],
     ) -> Result<()> {
-        let now = self.core.now();
+        let now = self.core.shared_now();
         // Rounded up to a day, so that the index entry of the row does not change with every batch.
         let seal_idle_at = (now.plus_millis(limits::IDLE_SEAL_MS).as_millis() / limits::DAY_MS + 1) * limits::DAY_MS;
         let seal_ended_at = now.plus_millis(self.core.settings().settle_ms).as_millis();

@@ -91,7 +91,7 @@ impl Intents {
 
     /// Records that objects are about to be written. Idempotent.
     pub(crate) async fn intend(&self, keys: impl IntoIterator<Item = &Path>) -> Result<()> {
-        let now = self.clock.now().await?.as_millis();
+        let now = self.clock.measured_now().await?.as_millis();
         let mut noting = Sql::new("INSERT INTO intents (object_key, renewed_at) VALUES ");
         for (index, key) in keys.into_iter().enumerate() {
             noting.push(if index == 0 { "(" } else { ", (" });
@@ -105,7 +105,7 @@ impl Intents {
     /// Renews the intents of objects that are still being written. Returns false if an intent no longer exists, in
     /// which case the commit would fail.
     pub(crate) async fn renew_intents(&self, keys: &[Path]) -> Result<bool> {
-        let now = self.clock.now().await?.as_millis();
+        let now = self.clock.measured_now().await?.as_millis();
         let mut renewed = 0;
         for some in keys.chunks(limits::GROUP_BATCHES_MAX) {
             let mut renewing = Sql::new("UPDATE intents SET renewed_at = ");
@@ -162,7 +162,7 @@ impl Intents {
 
     /// Returns the abandoned ones of these objects according to their intents.
     pub(crate) async fn abandoned(&self, keys: impl Iterator<Item = String>) -> Result<HashMap<String, Abandoned>> {
-        let before = self.clock.now().await?.as_millis() - limits::INTENT_ABANDONED_MS;
+        let before = self.clock.measured_now().await?.as_millis() - limits::INTENT_ABANDONED_MS;
         let mut query = Sql::new("SELECT object_key, renewed_at FROM intents WHERE renewed_at < ");
         query.push_bind(before).push(" AND object_key IN (").push_list(keys).push(")");
         let intents: Vec<(String, i64)> = query.build_query_as().fetch_all(self.catalog.read()).await?;
@@ -173,7 +173,7 @@ impl Intents {
     /// Converts intents that were not renewed for a long time to deletions: their objects can no longer be committed,
     /// and their records are not reported as missing in logs. Returns the number of intents.
     pub(crate) async fn expire_intents(&self) -> Result<u64> {
-        let before = self.clock.now().await?.as_millis() - limits::ORPHAN_AGE_MS;
+        let before = self.clock.measured_now().await?.as_millis() - limits::ORPHAN_AGE_MS;
         let mut expired = 0;
         loop {
             let count =

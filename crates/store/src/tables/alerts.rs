@@ -331,7 +331,7 @@ impl Alerts {
         sqlx::query("UPDATE alert_rules SET description = $2, seen_at = $3 WHERE rule = $1")
             .bind(rule)
             .bind(storable(&description))
-            .bind(self.core.now().as_millis())
+            .bind(self.core.shared_now().as_millis())
             .execute(self.core.catalog().write())
             .await?;
         Ok(())
@@ -354,7 +354,7 @@ impl Alerts {
         )))
         .fetch_all(self.core.catalog().read())
         .await?;
-        let now = self.core.now().as_millis();
+        let now = self.core.shared_now().as_millis();
         let mut rules: Vec<AlertRuleBody> = rows.into_iter().map(|row| row.into_body(now)).collect();
         let states: Vec<AlertState> = sqlx::query_as(
             "SELECT rule, subject, member, about, body, since, ended_at FROM (
@@ -418,7 +418,7 @@ impl Alerts {
     /// earlier are still sent. `NotFound`: no such rule. `Invalid`: a time in the past, or a note that is too long or
     /// has control characters.
     pub async fn set_mute(&self, rule: &str, mute: Option<&NewAlertMute>, by: &str) -> Result<()> {
-        let now = self.core.now();
+        let now = self.core.shared_now();
         if mute.and_then(|mute| mute.until).is_some_and(|until| until <= now) {
             return Err(Error::invalid("`until` has passed: a rule is muted until a time in the future"));
         }
@@ -453,14 +453,14 @@ impl Alerts {
             .bind(rule)
             .fetch_optional(self.core.catalog().write())
             .await?;
-        Ok(until.flatten().is_some_and(|until| until > self.core.now().as_millis()))
+        Ok(until.flatten().is_some_and(|until| until > self.core.shared_now().as_millis()))
     }
 
     /// Returns when a rule was first seen; a new rule is recorded as first seen now.
     pub async fn rule_known_since(&self, rule: &str) -> Result<Timestamp> {
         sqlx::query("INSERT INTO alert_rules (rule, since) VALUES ($1, $2) ON CONFLICT (rule) DO NOTHING")
             .bind(rule)
-            .bind(self.core.now().as_millis())
+            .bind(self.core.shared_now().as_millis())
             .execute(self.core.catalog().write())
             .await?;
         let since: i64 = sqlx::query_scalar("SELECT since FROM alert_rules WHERE rule = $1")
@@ -472,7 +472,7 @@ impl Alerts {
 
     /// Queues alerts and returns how many are new and to be sent. Known occurrences are not changed.
     pub async fn enqueue(&self, alerts: &[NewAlert]) -> Result<u64> {
-        let now = self.core.now().as_millis();
+        let now = self.core.shared_now().as_millis();
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;
@@ -531,7 +531,7 @@ impl Alerts {
     /// Returns the conditions that a rule has reported without reporting their end, the latest first. Conditions that
     /// have been open for longer than [`limits::ALERT_OPEN_MS_MAX`] are left out.
     pub async fn open_states(&self, rule: &str) -> Result<Vec<AlertState>> {
-        let forgotten = self.core.now().plus_millis(-limits::ALERT_OPEN_MS_MAX).as_millis();
+        let forgotten = self.core.shared_now().plus_millis(-limits::ALERT_OPEN_MS_MAX).as_millis();
         let old: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM alert_states WHERE rule = $1 AND since < $2")
             .bind(rule)
             .bind(forgotten)
@@ -572,7 +572,7 @@ impl Alerts {
         let ends: i64 = sqlx::query_scalar(ENDS)
             .bind(rule)
             .bind(subject)
-            .bind(self.core.now().as_millis() - limits::ALERT_REPEAT_MS)
+            .bind(self.core.shared_now().as_millis() - limits::ALERT_REPEAT_MS)
             .fetch_one(self.core.catalog().read())
             .await?;
         Ok(ends.saturating_as::<u64>() >= limits::ALERT_REPEATS_MAX)
@@ -588,7 +588,7 @@ impl Alerts {
         recoveries: &[Recovery],
         due_at: Option<Timestamp>,
     ) -> Result<u64> {
-        let now = self.core.now().as_millis();
+        let now = self.core.shared_now().as_millis();
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;
@@ -631,14 +631,14 @@ impl Alerts {
 
     /// Claims a due alert of a destination; `None` if there is none.
     pub async fn claim(&self, destination: &str) -> Result<Option<ClaimedAlert>> {
-        let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
+        let now = self.core.catalog_now().await?;
         let mut claiming = Sql::new("UPDATE alerts SET attempts = attempts + 1, claimed_until = ");
-        claiming.push_bind(lease_now.plus_millis(limits::ALERT_LEASE_MS).as_millis());
+        claiming.push_bind(now.plus_millis(limits::ALERT_LEASE_MS).as_millis());
         // `=` rather than `IN`: PostgreSQL may evaluate the subquery of `IN` more than once, and claim several alerts.
         claiming
             .push(" WHERE (rule, destination, occurrence) = (SELECT a.rule, a.destination, a.occurrence FROM alerts a");
         claiming.push(" WHERE a.delivered_at IS NULL AND a.due_at <= ").push_bind(now.as_millis());
-        claiming.push(" AND a.claimed_until < ").push_bind(lease_now.as_millis());
+        claiming.push(" AND a.claimed_until < ").push_bind(now.as_millis());
         claiming.push(" AND a.destination = ").push_bind(destination.to_owned());
         claiming.push(format!(" AND {IS_IN_ORDER} ORDER BY a.due_at, a.noted_at, a.occurrence LIMIT 1"));
         claiming.push(self.core.catalog().skip_locked()).push(") RETURNING ").push(CLAIMED);
@@ -652,8 +652,8 @@ impl Alerts {
     /// A message that was sent before is sent again with the same alerts: the destination may already have it, and
     /// recognises it by its ID. Alerts found since then form another message.
     pub async fn claim_others(&self, first: &ClaimedAlert, only_held: bool) -> Result<Vec<ClaimedAlert>> {
-        let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
-        let lease_end = lease_now.plus_millis(limits::ALERT_LEASE_MS);
+        let now = self.core.catalog_now().await?;
+        let lease_end = now.plus_millis(limits::ALERT_LEASE_MS);
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;
@@ -667,7 +667,7 @@ impl Alerts {
                     .execute(&mut *transaction)
                     .await?;
                 }
-                let claiming = claiming_others(first, only_held, now, lease_now, lease_end);
+                let claiming = claiming_others(first, only_held, now, lease_end);
                 let mut claimed: Vec<ClaimedAlert> =
                     claiming.build_query_as().fetch_all(&mut *transaction).await?;
                 transaction.commit().await?;
@@ -686,7 +686,7 @@ impl Alerts {
         .bind(&alert.rule)
         .bind(&alert.destination)
         .bind(&alert.occurrence)
-        .bind(self.core.now().as_millis())
+        .bind(self.core.shared_now().as_millis())
         .bind(storable(problem))
         .bind(REFUSED)
         .execute(self.core.catalog().write())
@@ -698,7 +698,7 @@ impl Alerts {
     /// due immediately, because the destination accepts alerts again.
     pub async fn mark_delivered(&self, alerts: &[ClaimedAlert]) -> Result<()> {
         let Some(first) = alerts.first() else { return Ok(()) };
-        let now = self.core.now().as_millis();
+        let now = self.core.shared_now().as_millis();
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;
@@ -799,7 +799,7 @@ impl Alerts {
 
     /// Deletes alerts that were delivered more than [`limits::ALERT_RETENTION_MS`] ago. Returns how many.
     pub async fn delete_delivered(&self) -> Result<u64> {
-        let before = self.core.now().plus_millis(-limits::ALERT_RETENTION_MS).as_millis();
+        let before = self.core.shared_now().plus_millis(-limits::ALERT_RETENTION_MS).as_millis();
         let forgotten = sqlx::query("DELETE FROM alerts WHERE delivered_at < $1")
             .bind(before)
             .execute(self.core.catalog().write())
@@ -852,7 +852,7 @@ impl Alerts {
     /// Gives up alerts that have waited too long for a destination that was removed from the settings, and are
     /// therefore never sent. Returns how many.
     pub async fn give_up_without_destination(&self, known: &[String]) -> Result<u64> {
-        let now = self.core.now();
+        let now = self.core.shared_now();
         let before = now.plus_millis(-limits::ALERT_GIVE_UP_MS).as_millis();
         let waiting: Vec<(String,)> = sqlx::query_as(
             "SELECT DISTINCT destination FROM alerts WHERE delivered_at IS NULL AND noted_at < $1 AND due_at <= $2",
@@ -1125,7 +1125,7 @@ impl Alerts {
              ) AS incomplete ORDER BY upstream, run_id LIMIT $1",
         )
         .bind(limit.saturating_as::<i64>())
-        .bind(self.core.now().plus_millis(-limits::LOST_LOG_ALERT_MS).as_millis())
+        .bind(self.core.shared_now().plus_millis(-limits::LOST_LOG_ALERT_MS).as_millis())
         .bind(upstream)
         .bind(run_id)
         .fetch_all(self.core.catalog().read())
@@ -1138,7 +1138,7 @@ impl Alerts {
             "SELECT sink, COUNT(*), MIN({DUE_SINCE}), MAX(problem) FROM deliveries
              WHERE state = 'due' AND {DUE_SINCE} <= $1 GROUP BY sink ORDER BY sink"
         )))
-        .bind(self.core.now().as_millis())
+        .bind(self.core.shared_now().as_millis())
         .fetch_all(self.core.catalog().read())
         .await?;
         rows.into_iter()
@@ -1161,7 +1161,7 @@ impl Alerts {
         )
         .bind(rule)
         .bind(sink)
-        .bind(self.core.now().as_millis())
+        .bind(self.core.shared_now().as_millis())
         .execute(self.core.catalog().write())
         .await?;
         let since: i64 = sqlx::query_scalar("SELECT since FROM sinks_behind WHERE rule = $1 AND sink = $2")
@@ -1221,18 +1221,12 @@ fn page_of(rows: Vec<RunRow>, limit: u64, time: fn(&Run) -> Option<Timestamp>) -
 }
 
 /// Claims the alerts that are sent together with the first one of a message.
-fn claiming_others(
-    first: &ClaimedAlert,
-    only_held: bool,
-    now: Timestamp,
-    lease_now: Timestamp,
-    lease_end: Timestamp,
-) -> Sql {
+fn claiming_others(first: &ClaimedAlert, only_held: bool, now: Timestamp, lease_end: Timestamp) -> Sql {
     let mut claiming = Sql::new("UPDATE alerts SET attempts = attempts + 1, claimed_until = ");
     claiming.push_bind(lease_end.as_millis()).push(", sent_with = ").push_bind(first.sent_with().to_owned());
     claiming.push(" WHERE rule = ").push_bind(first.rule.clone());
     claiming.push(" AND destination = ").push_bind(first.destination.clone());
-    claiming.push(" AND delivered_at IS NULL AND claimed_until < ").push_bind(lease_now.as_millis());
+    claiming.push(" AND delivered_at IS NULL AND claimed_until < ").push_bind(now.as_millis());
     claiming.push(" AND occurrence IN (SELECT a.occurrence FROM alerts a WHERE a.delivered_at IS NULL");
     claiming.push(" AND a.rule = ").push_bind(first.rule.clone());
     claiming.push(" AND a.destination = ").push_bind(first.destination.clone());

@@ -198,8 +198,8 @@ impl Deliveries {
     ///
     /// `Conflict`: the lease ended while it was taken, because this process was suspended.
     pub async fn claim(&self, sink: &str, until: Timestamp) -> Result<Option<ClaimedDelivery>> {
-        let now = self.core.now().as_millis();
-        let (mut lease_now, until) = (self.core.catalog_now().await?, self.core.catalog_time(until).await?);
+        let (now, until) = (self.core.catalog_now().await?, self.core.catalog_time(until).await?);
+        let mut lease_now = now;
         if planted::is("claimed-twice") {
             lease_now = Timestamp::MAX;
         }
@@ -210,7 +210,7 @@ impl Deliveries {
             .push_bind(until.as_millis());
         claiming.push(" WHERE sink = ").push_bind(sink.to_owned());
         claiming.push(" AND run_id = (SELECT run_id FROM deliveries WHERE state = 'due' AND sink = ");
-        claiming.push_bind(sink.to_owned()).push(" AND due_at <= ").push_bind(now);
+        claiming.push_bind(sink.to_owned()).push(" AND due_at <= ").push_bind(now.as_millis());
         claiming.push(" AND claimed_until < ").push_bind(lease_now.as_millis()).push(" ORDER BY due_at LIMIT 1");
         claiming.push(self.core.catalog().skip_locked());
         claiming.push(
@@ -234,7 +234,7 @@ impl Deliveries {
                 .bind(sink)
                 .bind(claim)
                 .bind(storable(&error.to_string()))
-                .bind(now.saturating_add(limits::UNREADABLE_DELIVERY_RETRY_MS))
+                .bind(now.plus_millis(limits::UNREADABLE_DELIVERY_RETRY_MS).as_millis())
                 .execute(self.core.catalog().write())
                 .await?;
                 Err(error)
@@ -400,7 +400,7 @@ impl Deliveries {
                 let is_same_log = self.lock_log(&mut transaction, claimed).await?;
                 let delivered = if is_same_log { claimed.of_records } else { 0 };
                 let is_all = run.is_none_or(|run| run.records <= delivered) || planted::is("delivery-ends-early");
-                let now = self.core.now();
+                let now = self.core.shared_now();
                 let due_at = now.plus_millis(self.core.settings().settle_ms);
                 let done = sqlx::query(
                     "UPDATE deliveries SET state = $4, first_arrival = $5, of_records = NULL, after_time = NULL,
@@ -446,6 +446,10 @@ impl Deliveries {
         problem: &str,
         again_at: Option<Timestamp>,
     ) -> Result<()> {
+        let due_at = match again_at {
+            Some(again_at) => self.core.catalog_time(again_at).await?.as_millis(),
+            None => 0,
+        };
         sqlx::query(
             "UPDATE deliveries SET state = $4, problem = $5, due_at = $6, claimed_until = 0
              WHERE run_id = $1 AND sink = $2 AND claim = $3 AND state = 'due'",
@@ -455,7 +459,7 @@ impl Deliveries {
         .bind(&claimed.claim)
         .bind(if again_at.is_some() { "due" } else { "dead" })
         .bind(storable(problem))
-        .bind(again_at.map_or(0, Timestamp::as_millis))
+        .bind(due_at)
         .execute(self.core.catalog().write())
         .await?;
         Ok(())
@@ -464,7 +468,7 @@ impl Deliveries {
     /// Makes the failed deliveries of a sink due immediately, because the sink accepts records again. Returns their
     /// number.
     pub async fn expedite(&self, sink: &str) -> Result<u64> {
-        let now = self.core.now().as_millis();
+        let now = self.core.catalog_now().await?.as_millis();
         let expediting = || {
             sqlx::query(
                 "UPDATE deliveries SET due_at = $2 WHERE sink = $1 AND run_id IN (
@@ -482,6 +486,7 @@ impl Deliveries {
     /// Makes failed deliveries due now that are scheduled after `latest`: no wait is that long, so that the clock was
     /// ahead when they were scheduled. Returns their number.
     pub async fn bring_forward(&self, sink: &str, latest: Timestamp) -> Result<u64> {
+        let (latest, now) = (self.core.catalog_time(latest).await?, self.core.catalog_now().await?);
         let any: Option<i64> = sqlx::query_scalar(
             "SELECT CAST(1 AS BIGINT) FROM deliveries WHERE sink = $1 AND state = 'due' AND due_at > $2 LIMIT 1",
         )
@@ -498,7 +503,7 @@ impl Deliveries {
         )
         .bind(sink)
         .bind(latest.as_millis())
-        .bind(self.core.now().as_millis())
+        .bind(now.as_millis())
         .execute(self.core.catalog().write())
         .await?;
         Ok(done.rows_affected())
@@ -510,7 +515,7 @@ impl Deliveries {
             "UPDATE deliveries SET state = 'due', due_at = $2, due_since = $2 WHERE run_id = $1 AND state = 'done'",
         )
         .bind(run_id.to_string())
-        .bind(self.core.now().plus_millis(self.core.settings().settle_ms).as_millis())
+        .bind(self.core.shared_now().plus_millis(self.core.settings().settle_ms).as_millis())
         .execute(connection)
         .await?;
         Ok(())

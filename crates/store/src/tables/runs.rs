@@ -223,7 +223,8 @@ impl Runs {
 
     /// True when the run is final and the settle delay has passed: its log will not grow any more.
     pub fn is_settled(&self, run: &Run) -> bool {
-        run.final_since.is_some_and(|since| self.core.now().millis_since(since) >= self.core.settings().settle_ms)
+        run.final_since
+            .is_some_and(|since| self.core.shared_now().millis_since(since) >= self.core.settings().settle_ms)
     }
 }
 
@@ -236,7 +237,7 @@ pub(crate) async fn finish_in(core: &Core, connection: &mut Connection, id: RunI
     if run.final_since.is_some() && run.status.coarse() != finish.status {
         return Err(Error::conflict(format!("run {id} has already ended with {}", run.status.coarse())));
     }
-    let now = core.now();
+    let now = core.shared_now();
     if run.started_at.is_none() {
         // A run without a reported start began with its first record at the latest.
         let first: Option<i64> = sqlx::query_scalar("SELECT MIN(first_time) FROM slices WHERE run_id = $1")

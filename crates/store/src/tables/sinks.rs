@@ -152,7 +152,7 @@ impl Deliveries {
         )
         .bind(name)
         .bind(kind)
-        .bind(self.core.now().as_millis())
+        .bind(self.core.shared_now().as_millis())
         .bind(problem.map(storable))
         .execute(self.core.catalog().write())
         .await?;
@@ -163,7 +163,7 @@ impl Deliveries {
     pub async fn touch_sink(&self, name: &str) -> Result<()> {
         sqlx::query("UPDATE sinks SET seen_at = $2 WHERE name = $1")
             .bind(name)
-            .bind(self.core.now().as_millis())
+            .bind(self.core.shared_now().as_millis())
             .execute(self.core.catalog().write())
             .await?;
         Ok(())
@@ -187,11 +187,9 @@ impl Deliveries {
             return Err(Error::not_found(format!("sink {sink} is not known")));
         };
         let settle_ms = self.core.settings().settle_ms;
-        let now = self.core.now().as_millis();
-        // Runs may still end in the minutes before: on a node whose clock is behind, or in a transaction that took
-        // long. Those minutes are examined again. If the clock of this node is ahead, the clock of the catalog is used.
-        let certain =
-            now.min(self.core.catalog_now().await?.as_millis()) - settle_ms - limits::FINISHED_RUNS_LOOKBACK_MS;
+        let now = self.core.catalog_now().await?.as_millis();
+        // Runs may still end in the minutes before, in a transaction that took long. Those minutes are examined again.
+        let certain = now - settle_ms - limits::FINISHED_RUNS_LOOKBACK_MS;
         let (mut stored, mut due) = (cursor.clone(), 0);
         loop {
             let rows: Vec<FinishedRow> = sqlx::query_as(
@@ -319,7 +317,7 @@ impl Deliveries {
                 )
                 .bind(sink)
                 .bind(run_id.to_string())
-                .bind(self.core.now().as_millis())
+                .bind(self.core.shared_now().as_millis())
                 .execute(&mut *transaction)
                 .await?;
                 self.core.commit_change(transaction, Some(sink)).await?;
@@ -355,7 +353,7 @@ impl Deliveries {
                 .bind(sink)
                 .bind(first)
                 .bind(last)
-                .bind(self.core.now().as_millis())
+                .bind(self.core.shared_now().as_millis())
                 .execute(&mut *transaction)
                 .await?;
                 self.core.commit_change(transaction, Some(sink)).await?;
@@ -411,7 +409,7 @@ impl Deliveries {
                            OR run_id IN (SELECT run_id FROM dead_letters WHERE sink = $1 AND replay = 1))",
                 )
                 .bind(sink)
-                .bind(self.core.now().as_millis())
+                .bind(self.core.shared_now().as_millis())
                 .execute(&mut *transaction)
                 .await?;
                 self.core.commit_change(transaction, Some(sink)).await?;
@@ -498,7 +496,7 @@ impl Deliveries {
                 "dead" => sink.dead = runs,
                 _ => {
                     // Deliveries that have yet to settle have no lag.
-                    let (now, failing) = (self.core.now().as_millis(), row.failing.saturating_as::<u64>());
+                    let (now, failing) = (self.core.shared_now().as_millis(), row.failing.saturating_as::<u64>());
                     let since = row.since.min(now);
                     (sink.due, sink.failing, sink.due_since) = (runs, failing, Some(since));
                     sink.lag_seconds = ((now - since) / 1_000).saturating_as::<u64>();

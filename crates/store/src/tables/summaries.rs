@@ -164,7 +164,7 @@ impl Summaries {
             problems::remove_stale(&self.core).await?;
             return Ok(0);
         }
-        let now = self.core.now().as_millis();
+        let now = self.core.shared_now().as_millis();
         let mut invalidating =
             Sql::new("UPDATE runs SET summarize_at = CASE WHEN COALESCE(finished_at, final_since) < ");
         invalidating.push_bind(now).push(" THEN COALESCE(finished_at, final_since) ELSE ").push_bind(now);
@@ -195,12 +195,11 @@ impl Summaries {
     /// The IDs of some runs whose summaries are due.
     async fn list_due(&self) -> Result<Vec<String>> {
         let due: Vec<DueRow> = sqlx::query_as(AssertSqlSafe(format!(
-            "SELECT {DUE_COLUMNS} FROM runs WHERE summarize_at <= $1 AND summarize_claimed_until < $3
+            "SELECT {DUE_COLUMNS} FROM runs WHERE summarize_at <= $1 AND summarize_claimed_until < $1
              ORDER BY summarize_at DESC LIMIT $2"
         )))
-        .bind(self.core.now().as_millis())
-        .bind(limits::SUMMARIES_MAX)
         .bind(self.core.catalog_now().await?.as_millis())
+        .bind(limits::SUMMARIES_MAX)
         .fetch_all(self.core.catalog().read())
         .await?;
         let mut records = 0;
@@ -216,16 +215,16 @@ impl Summaries {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
+        let now = self.core.catalog_now().await?;
         let mut claiming = Sql::new("UPDATE runs SET summarize_claimed_until = ");
-        claiming.push_bind(lease_now.plus_millis(limits::SUMMARY_LEASE_MS).as_millis());
+        claiming.push_bind(now.plus_millis(limits::SUMMARY_LEASE_MS).as_millis());
         claiming.push(" WHERE id IN (SELECT id FROM runs WHERE id IN (").push_list(ids);
         // Since they were listed, one may have been deleted or summarized.
         match planted::is("claimed-without-looking-again") {
             true => claiming.push(")"),
             false => claiming.push(") AND summarize_at <= ").push_bind(now.as_millis()),
         };
-        claiming.push(" AND summarize_claimed_until < ").push_bind(lease_now.as_millis());
+        claiming.push(" AND summarize_claimed_until < ").push_bind(now.as_millis());
         claiming.push(self.core.catalog().skip_locked()).push(") RETURNING ").push(DUE_COLUMNS);
         let claimed: Vec<DueRow> = claiming.build_query_as().fetch_all(self.core.catalog().write()).await?;
         claimed.into_iter().map(DueRow::into_claimed).collect()
@@ -239,7 +238,7 @@ impl Summaries {
         }
         let mut skipping =
             Sql::new("UPDATE runs SET summarize_at = NULL, summarize_claimed_until = 0 WHERE summarize_at <= ");
-        skipping.push_bind(self.core.now().as_millis()).push(" AND id IN (").push_list(ids.to_vec());
+        skipping.push_bind(self.core.shared_now().as_millis()).push(" AND id IN (").push_list(ids.to_vec());
         skipping.push(
             ") AND (records = 0 OR EXISTS (SELECT 1 FROM summaries s WHERE s.run_id = runs.id
                 AND s.log_epoch = runs.log_epoch AND s.records = runs.records AND s.version >= ",
@@ -258,14 +257,14 @@ impl Summaries {
         // Before the transaction: others wait for its locks.
         let compressing = move || bodies.iter().map(|body| CompressedBody::of(body)).collect::<Result<Vec<_>>>();
         let bodies = self.core.cpu().run(compressing).await?;
-        let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
+        let now = self.core.catalog_now().await?;
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;
                 lock_runs(&self.core, &mut transaction, summaries.iter().map(|it| it.of.run_id.to_string())).await?;
                 let mut of_problems = Vec::new();
                 for (summary, body) in summaries.iter().zip(&bodies) {
-                    of_problems.extend(save(&mut transaction, summary, body, now, lease_now).await?);
+                    of_problems.extend(save(&mut transaction, summary, body, now).await?);
                 }
                 problems::assign(&mut transaction, &of_problems, now).await?;
                 failpoint::reach("summary-before-rows");
@@ -348,7 +347,6 @@ async fn save<'s>(
     summary: &'s NewSummary,
     body: &CompressedBody,
     now: Timestamp,
-    lease_now: Timestamp,
 ) -> Result<Option<ProblemRun<'s>>> {
     let ClaimedSummary { run_id, log, .. } = summary.of;
     let id = run_id.to_string();
@@ -369,7 +367,7 @@ async fn save<'s>(
     if settled.rows_affected() != 1 && !planted::is("summary-of-an-older-log") {
         sqlx::query("UPDATE runs SET summarize_claimed_until = $2 WHERE id = $1")
             .bind(&id)
-            .bind(lease_now.plus_millis(limits::SUMMARY_RETRY_MS).as_millis())
+            .bind(now.plus_millis(limits::SUMMARY_RETRY_MS).as_millis())
             .execute(&mut *connection)
             .await?;
         return Ok(None);
@@ -408,7 +406,7 @@ async fn save<'s>(
         )
         .bind(&id)
         .bind(now.as_millis())
-        .bind(lease_now.plus_millis(limits::SUMMARY_RETRY_MS).as_millis())
+        .bind(now.plus_millis(limits::SUMMARY_RETRY_MS).as_millis())
         .bind(log.epoch.saturating_as::<i64>())
         .bind(log.records.saturating_as::<i64>())
         .execute(&mut *connection)

@@ -62,18 +62,17 @@ impl TenantAuditLogs {
 
     /// Claims the delivery to a sink with a lease until `until`; `None` while it is not due or another deliverer has it.
     pub async fn claim_delivery(&self, sink: &str, until: Timestamp) -> Result<Option<ClaimedAuditDelivery>> {
-        let lease_now = self.core.catalog_now().await?.as_millis();
+        let now = self.core.catalog_now().await?.as_millis();
         let until = self.core.catalog_time(until).await?;
         let claim = self.core.random().uuid().to_string();
         let row: Option<(i64, i64)> = sqlx::query_as(
             "UPDATE tenant_audit_deliveries SET claim = $2, claimed_until = $3, attempts = attempts + 1
-             WHERE sink = $1 AND claimed_until < $4 AND due_at <= $5 RETURNING next_sequence, attempts",
+             WHERE sink = $1 AND claimed_until < $4 AND due_at <= $4 RETURNING next_sequence, attempts",
         )
         .bind(sink)
         .bind(&claim)
         .bind(until.as_millis())
-        .bind(lease_now)
-        .bind(self.core.now().as_millis())
+        .bind(now)
         .fetch_optional(self.core.catalog().write())
         .await?;
         let claimed = row.map(|(next_sequence, attempts)| ClaimedAuditDelivery {
@@ -189,7 +188,10 @@ impl TenantAuditLogs {
         claimed: &ClaimedAuditDelivery,
         failure: Option<(&str, Timestamp)>,
     ) -> Result<()> {
-        let (problem, due_at) = failure.map_or((None, 0), |(problem, at)| (Some(storable(problem)), at.as_millis()));
+        let (problem, due_at) = match failure {
+            Some((problem, at)) => (Some(storable(problem)), self.core.catalog_time(at).await?.as_millis()),
+            None => (None, 0),
+        };
         let attempts = if problem.is_some() { claimed.attempts } else { 0 };
         sqlx::query(
             "UPDATE tenant_audit_deliveries SET claimed_until = 0, problem = $3, due_at = $4, attempts = $5

@@ -62,7 +62,7 @@ impl Merged {
     ) -> Result<Option<SealReport>> {
         let Self { runs: merged, files } = self;
         let mut report = SealReport::default();
-        let now = maintenance.core.now().as_millis();
+        let now = maintenance.core.shared_now().as_millis();
         lock_runs(&maintenance.core, &mut transaction, merged.iter().map(|(plan, _)| plan.run_id.to_string())).await?;
         let object_keys: Vec<&Path> = files.iter().map(|file| &file.object_key).collect();
         if !intents::fulfil(&mut transaction, &object_keys).await? {

@@ -74,17 +74,16 @@ impl Maintenance {
     /// Claims due runs, the longest due first: a few large runs or many small ones. A damaged run is claimed only if no
     /// other run is due.
     pub(super) async fn claim_due_runs(&self) -> Result<Option<Pass>> {
-        let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
+        let now = self.core.catalog_now().await?;
         let mut due: Vec<DueRun> = Vec::new();
         for (kind, limit) in [("seal_problem IS NULL", limits::SEAL_RUNS_MAX), ("seal_problem IS NOT NULL", 1)] {
             let listing = format!(
                 "SELECT id, records, log_epoch, log_version, workspace_id, task_id, status, seal_failures, seal_at FROM runs
-                 WHERE seal_at <= $1 AND seal_claimed_until < $3 AND {kind} ORDER BY seal_at LIMIT $2"
+                 WHERE seal_at <= $1 AND seal_claimed_until < $1 AND {kind} ORDER BY seal_at LIMIT $2"
             );
             due = sqlx::query_as(AssertSqlSafe(listing))
                 .bind(now.as_millis())
                 .bind(limit)
-                .bind(lease_now.as_millis())
                 .fetch_all(self.core.catalog().read())
                 .await?;
             if !due.is_empty() {
@@ -103,12 +102,12 @@ impl Maintenance {
         }
         let token = self.core.random().uuid().to_string();
         let mut claiming = Sql::new("UPDATE runs SET seal_claimed_until = ");
-        claiming.push_bind(lease_now.plus_millis(limits::SEAL_LEASE_MS).as_millis());
+        claiming.push_bind(now.plus_millis(limits::SEAL_LEASE_MS).as_millis());
         claiming.push(", seal_claimed_by = ").push_bind(token.clone());
         claiming.push(" WHERE id IN (SELECT id FROM runs WHERE id IN (").push_list(ids);
         // Runs may have been deleted or sealed since they were listed.
         claiming.push(") AND seal_at <= ").push_bind(now.as_millis());
-        claiming.push(" AND seal_claimed_until < ").push_bind(lease_now.as_millis()).push(" ORDER BY id");
+        claiming.push(" AND seal_claimed_until < ").push_bind(now.as_millis()).push(" ORDER BY id");
         claiming.push(self.core.catalog().skip_locked());
         claiming.push(
             ") RETURNING id, records, log_epoch, log_version, workspace_id, task_id, status, seal_failures, seal_at",
@@ -119,7 +118,7 @@ impl Maintenance {
             true => runs.sort_by(|one, other| (&one.workspace_id, &one.id).cmp(&(&other.workspace_id, &other.id))),
             false => runs.sort_by(|one, other| one.id.cmp(&other.id)),
         }
-        Ok((!runs.is_empty()).then(|| Pass { maintenance: self.clone(), token, runs, renewed_at: now }))
+        Ok((!runs.is_empty()).then(|| Pass { maintenance: self.clone(), token, runs, renewed_at: self.core.now() }))
     }
 }
 
