@@ -5,6 +5,7 @@ use runlog_model::{RecordOrder, TimeRange, Timestamp, planted};
 use sqlx_macros::FromRow;
 
 use crate::catalog::columns::SortKey;
+use crate::cpu::CpuPool;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::log::merge::Merge;
@@ -57,7 +58,8 @@ impl Deliveries {
             state: claimed.state,
         };
         let merge = Merge::new(&self.core, scope, RecordOrder::Asc);
-        DeliveryReader { merge, first_arrival: claimed.first_arrival, after: claimed.after }
+        let wanted = Wanted { first_arrival: claimed.first_arrival, after: claimed.after };
+        DeliveryReader { cpu: self.core.cpu().clone(), merge, wanted }
     }
 
     /// Returns some refused records to send again, in order of time; `None` when there are no more.
@@ -87,7 +89,8 @@ impl Deliveries {
         let range = TimeRange { start: Some(first.first.time), end: Some(last.last.time) };
         let scope = Scope { run_id: claimed.run.id, range, arrivals: i64::MAX, state: claimed.state };
         let merge = Merge::new(&self.core, scope, RecordOrder::Asc);
-        let reader = DeliveryReader { merge, first_arrival: 0, after: None };
+        let wanted = Wanted { first_arrival: 0, after: None };
+        let reader = DeliveryReader { cpu: self.core.cpu().clone(), merge, wanted };
         let replays = replays_of(ranges, reader).await?;
         match replays.records.is_empty() {
             true => Err(Error::corrupt(format!("refused records of run {} are not in its log", claimed.run.id))),
@@ -98,7 +101,14 @@ impl Deliveries {
 
 /// Reads the pending records of a delivery in order of time; see [`Deliveries::read`].
 pub struct DeliveryReader {
+    cpu: CpuPool,
     merge: Merge,
+    wanted: Wanted,
+}
+
+/// The records of a delivery that were not delivered before.
+#[derive(Clone, Copy)]
+struct Wanted {
     first_arrival: u64,
     after: Option<SortKey>,
 }
@@ -108,23 +118,30 @@ impl DeliveryReader {
     pub async fn next(&mut self) -> Result<Option<Vec<KeyedRecord>>> {
         loop {
             let Some(row_run) = self.merge.next().await? else { return Ok(None) };
-            if !row_run.sort_keys().any(|sort_key| self.is_wanted(sort_key)) {
+            let wanted = self.wanted;
+            let count = row_run.sort_keys().filter(|sort_key| wanted.includes(*sort_key)).count();
+            if count == 0 {
                 continue;
             }
             let row_run = row_run.read().await?;
-            let mut records = Vec::new();
-            for (sort_key, (time, body)) in row_run.sort_keys().zip(row_run.iter()) {
-                if self.is_wanted(sort_key) {
-                    let place =
-                        RecordKey { time: Timestamp::clamped(time), arrival: sort_key.1.saturating_as::<u64>() };
-                    records.push(KeyedRecord { key: place, record: body.to_record(time)? });
+            let making = move || {
+                let mut records = Vec::with_capacity(count);
+                for (sort_key, (time, body)) in row_run.sort_keys().zip(row_run.iter()) {
+                    if wanted.includes(sort_key) {
+                        let arrival = sort_key.1.saturating_as::<u64>();
+                        let key = RecordKey { time: Timestamp::clamped(time), arrival };
+                        records.push(KeyedRecord { key, record: body.to_record(time)? });
+                    }
                 }
-            }
-            return Ok(Some(records));
+                Ok(records)
+            };
+            return Ok(Some(self.cpu.run_for(count, making).await?));
         }
     }
+}
 
-    fn is_wanted(&self, sort_key: SortKey) -> bool {
+impl Wanted {
+    fn includes(&self, sort_key: SortKey) -> bool {
         sort_key.1.saturating_as::<u64>() >= self.first_arrival
             && self
                 .after
