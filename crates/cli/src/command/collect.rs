@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use runlog_collector::alerts::{AlertError, SearchScope};
 use runlog_collector::{CollectError, CollectStats, Collector};
-use runlog_model::Clock;
 use runlog_store::Store;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +15,6 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::render::collect_progress::CollectBar;
 use crate::render::terminal::{count, counted, note, result_json, result_line};
 use crate::settings::{Opened, Requirement, Scheduled, SettingsArgs};
-use crate::system::SystemClock;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -122,8 +120,9 @@ async fn once(opened: Opened, args: &CollectArgs, bar: Arc<CollectBar>, stop: &C
     }
     drop(bar);
     if let Some(alerts) = alerts {
-        alerts.find(SearchScope::Once, SystemClock.now()).await.map_err(alert_failure)?;
-        alerts.send_due(&SystemClock, stop).await.map_err(alert_failure)?;
+        let clock = store.shared_clock();
+        alerts.find(SearchScope::Once, clock.now()).await.map_err(alert_failure)?;
+        alerts.send_due(&*clock, stop).await.map_err(alert_failure)?;
     }
     if args.json {
         result_json(

@@ -2,7 +2,6 @@
 
 mod sinks;
 
-use runlog_model::Clock;
 use runlog_store::collection::{CollectionMetrics, CollectorHeartbeat};
 use serde_json::json;
 
@@ -11,7 +10,6 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::render::screen::Stream;
 use crate::render::terminal::{BAD, count, counted, duration, note, result_json, result_line, styled, table};
 use crate::settings::{REQUESTS_OF_RUN, Requirement, SettingsArgs};
-use crate::system::SystemClock;
 
 /// Maximum number of runs that could not be landed shown per upstream.
 const FAILING_SHOWN: u64 = 20;
@@ -44,6 +42,8 @@ pub(crate) async fn run(args: StatusArgs) -> Outcome {
     }
     let collectors = store.collection().collectors(runlog_store::limits::COLLECTOR_TTL_MS).await?;
     let of_sinks = sinks::status(&store, &settings.sink_kinds()).await?;
+    // What is due is stored by the clock that all nodes share.
+    let now = store.shared_clock().now();
     store.close().await;
     if args.json {
         let upstreams: Vec<_> =
@@ -51,7 +51,6 @@ pub(crate) async fn run(args: StatusArgs) -> Outcome {
         let sinks: Vec<_> = of_sinks.iter().map(sinks::SinkStatus::json).collect();
         return Ok(result_json(&json!({ "upstreams": upstreams, "collectors": collectors, "sinks": sinks }))?);
     }
-    let now = SystemClock.now();
     let rows = all.iter().map(|(figures, _)| {
         let CollectionMetrics {
             upstream,
@@ -155,7 +154,7 @@ pub(crate) async fn run(args: StatusArgs) -> Outcome {
             ))?;
         }
     }
-    sinks::show_status(&of_sinks)
+    sinks::show_status(&of_sinks, now)
 }
 
 /// `collector of api.eu.cloud.talend.com: 412 of 480 requests left in this minute, about 9,600 runs per hour at this

@@ -1,6 +1,6 @@
 //! The progress and the failures of deliveries.
 
-use runlog_model::{Clock, Timestamp};
+use runlog_model::Timestamp;
 use runlog_store::Store;
 use runlog_store::delivery::{DeadLetter, FailingDelivery, SinkMetrics};
 use runlog_store::tenant_audit_logs::AuditDeliveryState;
@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use crate::exit::Outcome;
 use crate::render::screen::Stream;
 use crate::render::terminal::{BAD, count, duration, result_line, styled, table};
-use crate::system::SystemClock;
 
 /// Deliveries and records that failed, as many of each as `status` shows.
 const FAILING_SHOWN: u64 = 20;
@@ -52,11 +51,10 @@ impl SinkStatus {
 }
 
 /// Prints the states of sinks as a table, and the failures below it.
-pub(crate) fn show_status(statuses: &[SinkStatus]) -> Outcome {
+pub(crate) fn show_status(statuses: &[SinkStatus], now: Timestamp) -> Outcome {
     if statuses.is_empty() {
         return Ok(());
     }
-    let now = SystemClock.now();
     let rows = statuses.iter().map(|SinkStatus { figures, .. }| {
         let numbers = [figures.due, figures.failing, figures.done, figures.dead, figures.records, figures.refused];
         let mut row = vec![figures.name.clone(), figures.kind.clone()];
