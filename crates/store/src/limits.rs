@@ -290,10 +290,10 @@ pub const EARLY_SEGMENT_BYTES: usize = 1 << 20;
 /// Number of tasks whose runs one query counts for the metrics. Unit: tasks.
 pub const METRICS_TASKS_BATCH: i64 = 100;
 
-/// How long a measured difference between this node's clock and the catalog's clock is used.
+/// How long a measured difference between this node's clock and the catalog's clock is used. Unit: milliseconds.
 ///
 /// It bounds the error of a clock that runs too fast or too slowly. The cost of one query in this time is negligible.
-pub const CATALOG_CLOCK_TTL: Duration = Duration::from_secs(15);
+pub const CATALOG_CLOCK_TTL_MS: i64 = 15_000;
 
 /// By how much this node's clock and its monotonic clock may disagree before the clock counts as set. Unit: milliseconds.
 pub const CLOCKS_DISAGREE_MS: i64 = 1_000;

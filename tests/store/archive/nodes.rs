@@ -4,9 +4,10 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use runlog_model::wire::push::StartRun;
 use runlog_model::{Clock, FileFormat, Record, RecordOrder, RunId, RunStatus};
 use runlog_store::audit::AuditFilter;
-use runlog_store::collection::{CollectorHeartbeat, FailedAttempt, UpstreamRun, UpstreamRunState};
+use runlog_store::collection::{CollectorHeartbeat, FailedAttempt, ReportedRun, UpstreamRun, UpstreamRunState};
 use runlog_store::delivery::FinishedRun;
 use runlog_store::maintenance::Retention;
 use runlog_store::pages::{PageRequest, PageStatus};
@@ -212,6 +213,33 @@ async fn work_is_due_at_the_same_time_on_nodes_whose_clocks_differ() {
             let due = another.summaries().claim_due(1).await.unwrap();
             another.summaries().save_all(&due.into_iter().map(summary_of).collect::<Vec<_>>()).await.unwrap();
         }
+    }
+}
+
+/// The times of the shared clock were converted once more: a node whose clock was ahead found what had failed hours late.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_run_without_its_log_is_found_on_each_node_by_the_shared_clock() {
+    let archive = Archive::<backends::postgres_and_folder>::new().await;
+    let run = UpstreamRun {
+        run_id: "6c0e5a34-0000-4000-8000-00000000abcd".parse().unwrap(),
+        task_id: archive.task_id.to_string(),
+        progress: UpstreamRunState::Pending,
+        status: "EXECUTION_FAILED".to_owned(),
+        triggered_at: Some(archive.now()),
+        finished_at: None,
+        due_at: archive.now(),
+        body: "{}".to_owned(),
+    };
+    let (run_id, start) = (run.run_id, StartRun::of_task(archive.task_id));
+    let reported = ReportedRun { run_id, start, end: Some(finish_body(RunStatus::Failed, None)) };
+    let (_, began) = (archive.store.collection().upsert_runs("up", &[run]).await.unwrap(), archive.now());
+    assert!(archive.store.collection().record_reported(&[reported], &archive.caller).await.unwrap().is_empty());
+    archive.clock.advance_ms(60_000);
+    for ahead_ms in [0, 7 * HOUR_MS, -7 * HOUR_MS] {
+        let (node, _) = archive.node_ahead_by(ahead_ms).await;
+        let period = (began, node.shared_clock().now());
+        let (runs, _) = node.alerts().runs_without_their_log(period, None, 9).await.unwrap();
+        assert_eq!(runs.iter().map(|run| run.id).collect::<Vec<_>>(), [run_id], "{ahead_ms}");
     }
 }
 

@@ -808,9 +808,9 @@ async fn a_clock_that_is_ahead_of_the_one_of_the_catalog_deletes_nothing() {
     let retention = Retention { days: Some(2), bytes: None };
     archive.store.maintenance().set_retention(workspace, retention).await.unwrap();
     let (ahead, _) = archive.node_ahead_by(3 * 86_400_000).await;
-    for (node, expected) in [(&ahead, 0), (&archive.store, 0)] {
-        assert_eq!(node.maintenance().preview_retention(workspace, retention).await.unwrap().runs, expected);
-        assert_eq!(node.maintenance().apply_retention().await.unwrap().runs, expected);
+    for node in [&ahead, &archive.store] {
+        assert_eq!(node.maintenance().preview_retention(workspace, retention).await.unwrap().runs, 0);
+        assert_eq!(node.maintenance().apply_retention().await.unwrap().runs, 0);
     }
     archive.clock.advance_ms(3 * 86_400_000);
     assert_eq!(ahead.maintenance().apply_retention().await.unwrap().runs, 1);

@@ -293,8 +293,8 @@ async fn preview(args: PreviewArgs) -> Outcome {
     if !settings.has_alerts() {
         return Err(usage(format!("{file} has no alert; see `runlog check --example`")));
     }
-    let now = SystemClock.now();
     let store = open(&settings, &args.settings, args.data.as_deref(), &args.places).await?;
+    let now = store.shared_clock().now();
     let previews = settings.alerts_to_preview(&store).preview(args.since.before(now), now).await;
     store.close().await;
     let mut previews = previews.map_err(anyhow::Error::from)?;

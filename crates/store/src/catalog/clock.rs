@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use az::SaturatingAs;
 use runlog_model::{Clock, Timestamp};
 
 use crate::catalog::database::Catalog;
@@ -37,15 +38,14 @@ impl Measurement {
         self.catalog.millis_since(self.node)
     }
 
-    fn age(&self, clock: &dyn Clock) -> Duration {
-        clock.elapsed().saturating_sub(self.elapsed)
+    fn age_ms(&self, clock: &dyn Clock) -> i64 {
+        clock.elapsed().saturating_sub(self.elapsed).as_millis().saturating_as()
     }
 
     /// Returns true if this node's clock was set since, or its machine was suspended.
     fn has_jumped(&self, clock: &dyn Clock) -> bool {
-        let by_clock = clock.now().millis_since(self.node);
-        let jump_ms = by_clock.saturating_sub(i64::try_from(self.age(clock).as_millis()).unwrap_or(i64::MAX));
-        jump_ms.abs() > limits::CLOCKS_DISAGREE_MS
+        let jump_ms = clock.now().millis_since(self.node).saturating_sub(self.age_ms(clock));
+        jump_ms.saturating_abs() > limits::CLOCKS_DISAGREE_MS
     }
 }
 
@@ -58,9 +58,7 @@ impl Clock for CatalogClock {
         let clock = &*self.clock;
         match self.measurement() {
             None => clock.now(),
-            Some(measured) if measured.has_jumped(clock) => {
-                measured.catalog.plus_millis(i64::try_from(measured.age(clock).as_millis()).unwrap_or(i64::MAX))
-            }
+            Some(measured) if measured.has_jumped(clock) => measured.catalog.plus_millis(measured.age_ms(clock)),
             Some(measured) => clock.now().plus_millis(measured.ahead_ms()),
         }
     }
@@ -112,7 +110,7 @@ impl CatalogClock {
             return Ok(handed_in.now().millis_since(clock.now()));
         }
         if let Some(measured) = self.measurement()
-            && measured.age(clock) < limits::CATALOG_CLOCK_TTL
+            && measured.age_ms(clock) < limits::CATALOG_CLOCK_TTL_MS
             && !measured.has_jumped(clock)
         {
             return Ok(measured.ahead_ms());

@@ -886,7 +886,8 @@ impl Alerts {
         self.page_of_runs(query, since, after, limit, |run| run.final_since).await
     }
 
-    /// Returns a page of the runs that an upstream reported as ended between two times, and whose logs have not landed.
+    /// Returns a page of the runs that an upstream reported as ended between two times of the shared clock, and whose
+    /// logs have not landed.
     pub async fn runs_without_their_log(
         &self,
         reported: (Timestamp, Timestamp),
@@ -894,16 +895,14 @@ impl Alerts {
         limit: u64,
     ) -> Result<RunPage> {
         let (after_at, after_id) = after.map_or((i64::MIN, String::new()), |(at, id)| (at.as_millis(), id.to_string()));
-        // By the clock by which they are stored.
-        let (from, to) = (self.core.catalog_time(reported.0).await?, self.core.catalog_time(reported.1).await?);
         let rows: Vec<RunRow> = sqlx::query_as(
             "SELECT * FROM runs WHERE final_since IS NULL AND status NOT IN ('dispatching', 'executing')
                 AND EXISTS (SELECT 1 FROM collected_runs c WHERE c.run_id = runs.id AND c.state = 'due'
                     AND c.seen_at >= $1 AND c.seen_at <= $2)
                 AND (triggered_at, id) > ($3, $4) ORDER BY triggered_at, id LIMIT $5",
         )
-        .bind(from.as_millis())
-        .bind(to.as_millis())
+        .bind(reported.0.as_millis())
+        .bind(reported.1.as_millis())
         .bind(after_at)
         .bind(after_id)
         .bind(limit.saturating_as::<i64>())

@@ -82,7 +82,7 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
     let syslog = settings_file.syslog()?;
     let server = ServerSettings {
         syslog,
-        alert_preview: alerts.clone().map(preview_of),
+        alert_preview: alerts.clone().map(|alerts| preview_of(alerts, store.shared_clock())),
         tls,
         public_url: args.public_url.map(|url| url.to_string().trim_end_matches('/').to_owned()),
         mcp_hosts: args.mcp_hosts,
@@ -131,11 +131,11 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
 }
 
 /// Previews the events that rules would have reported, for the API.
-fn preview_of(alerts: Arc<Alerts>) -> AlertPreview {
+fn preview_of(alerts: Arc<Alerts>, clock: Arc<dyn Clock>) -> AlertPreview {
     AlertPreview::new(move |since| {
-        let alerts = Arc::clone(&alerts);
+        let (alerts, now) = (Arc::clone(&alerts), clock.now());
         Box::pin(async move {
-            let previews = alerts.preview(since, SystemClock.now()).await;
+            let previews = alerts.preview(since, now).await;
             previews.map_err(|error| format!("cannot search for what the rules would have reported: {error}"))
         })
     })
