@@ -54,15 +54,16 @@ export function historyTests({ visit, service }) {
         assert.equal(new URL(page.url()).pathname + new URL(page.url()).search, '/problems')
       })
       // A jump to a line that is still searched for.
-      let release = () => {}
+      let [release, reach] = [() => {}, () => {}]
       const held = new Promise((resolve) => (release = resolve))
+      const asked = new Promise((resolve) => (reach = resolve))
       await visit(`/runs/${ODD_RUN}?at=1763681405000`, {
         prepare: (page) => page.route('**/runlog/v1/runs/*/histogram?*buckets=1', async (route) => {
+          reach()
           await held
           await route.continue()
         }),
       }, async (page) => {
-        const asked = page.waitForRequest('**/runlog/v1/runs/*/histogram?*buckets=1')
         await page.locator('article[data-index]').first().waitFor()
         await asked
         await page.locator('nav a[href="/problems"]').first().click()
